@@ -1,0 +1,362 @@
+"""Which arm is faster, by how much, and how sure: the comparison of the arms of one run."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from analysis.answers import compare_answers
+from analysis.error_rates import error_rate_difference
+from analysis.noise import Refusal, Signs, draw_signs, precision
+from analysis.read import Run, quantile_of
+from analysis.results import (
+    SCHEMA_VERSION,
+    Answers,
+    ArmSummary,
+    Counts,
+    Difference,
+    ErrorKind,
+    Estimate,
+    Interval,
+    Measure,
+    Percentile,
+    Report,
+    RunInfo,
+    ShiftPoint,
+)
+from analysis.swap import Swap, mean_ratio, quantile_ratio, shift
+from analysis.validity import check_run, memory_check
+from analysis.verdict import classify, holm, judge
+from analysis.windows import Sample, windowed
+
+LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
+SHIFT_QUANTILES = (
+    *(round(0.05 * step, 2) for step in range(1, 20)),
+    0.98,
+    0.99,
+    0.995,
+    0.999,
+)
+_SEED = 20_260_101
+"""Of the sign flips: fixed, so that the same records always give the same verdict."""
+_PERCENTILE_POINTS = 80
+
+METHOD = (
+    "Requests close in time share their luck, so the unit is the time window: the measured phase "
+    "is cut into 60 windows by scheduled time, and each window scores how far the arms differ.",
+    "A p-value is the share of 10,000 random swaps of the arms' names, window by window, that give "
+    "a sum of scores as large as the one seen, after inflating for autocorrelation; the larger of "
+    "the p-values at 60 and at 20 windows counts, and on runs under 600 s that of an "
+    "equal-weighted-cosine test too.",
+    "An interval holds every ratio that this test does not reject at its level; a side on which "
+    "it rejects none is unbounded.",
+    "Error rates take the larger p-value of an exact conditional test and the same swap test; "
+    "their interval is Newcombe's, widened for bursts. Guarded metrics are corrected by Holm.",
+)
+CANNOT_TELL = (
+    "Whether another deployment of the same models would give the same: this is one deployment of "
+    "each.",
+    "How the arms behave under other traffic, payloads or instance counts than these.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """The judged run. In a notebook it shows itself as its report."""
+
+    report: Report = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.report.verdict.sentence
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give the differences as a table, a row for each arm, metric and measure."""
+        rows = []
+        for item in self.report.differences:
+            row: dict[str, object] = {
+                "arm": item.arm,
+                "metric": item.metric,
+                "measure": item.measure,
+                "unit": item.unit,
+                "baseline": item.baseline_value,
+                "value": item.arm_value,
+            }
+            for name, estimate in (("difference", item.difference), ("ratio", item.ratio)):
+                row[name] = estimate.value if estimate else None
+                row[f"{name}_low"] = estimate.interval.low if estimate else None
+                row[f"{name}_high"] = estimate.interval.high if estimate else None
+            rows.append({**row, "p_value": item.p_value, "call": item.call, "reason": item.reason})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        # Drawing loads matplotlib, which a verdict does without.
+        from analysis.render import html
+
+        return html.render(self.report)
+
+
+def compare(run: Run) -> Comparison:
+    """Compare every arm of a run with its baseline.
+
+    Raises:
+        ValueError: the run has no measured request at all to compare.
+    """
+    rows = run.measured
+    signs = draw_signs(np.random.default_rng(_SEED))
+    baseline = run.plan.compare.baseline
+    others = [arm for arm in run.plan.arms if arm != baseline]
+    differences: list[Difference] = []
+    shifts: list[ShiftPoint] = []
+    warnings: list[str] = []
+    for arm in others:
+        for measure in ("response", "service"):
+            sample = _sample(run, rows, baseline, arm, measure)
+            guarded = run.plan.compare.margins if measure == "response" else {}
+            for metric in dict.fromkeys((*LATENCY_METRICS, *_latency_metrics(guarded))):
+                found = _latency(sample, metric, signs)
+                if isinstance(found, Swap) and metric in guarded:
+                    warnings += [w for w in (found.noise.label, found.noise.warning) if w]
+                differences.append(
+                    _latency_difference(run, arm, metric, measure, found, guarded.get(metric))
+                )
+            if measure == "response":
+                shifts += shift(sample, SHIFT_QUANTILES, arm=arm, signs=signs)
+        differences.append(_error_difference(run, rows, arm, signs))
+    differences = [_classified(item, run.end_s - run.start_s) for item in holm(differences)]
+    answers = _answers(run, rows)
+    checks = (*check_run(run), memory_check(run, warnings))
+    report = Report(
+        schema_version=SCHEMA_VERSION,
+        question="compare",
+        run=_info(run, rows),
+        verdict=judge(differences, checks, answers),
+        checks=checks,
+        arms=tuple(_summary(run, rows, arm) for arm in run.plan.arms),
+        differences=tuple(differences),
+        shifts=tuple(shifts),
+        answers=answers,
+        errors=_errors(rows),
+        method=METHOD,
+        cannot_tell=CANNOT_TELL,
+    )
+    return Comparison(report=report)
+
+
+def _latency_metrics(margins: Mapping[str, float]) -> list[str]:
+    return [metric for metric in margins if metric != "error_rate"]
+
+
+def _sample(run: Run, rows: pd.DataFrame, baseline: str, arm: str, measure: str) -> Sample:
+    ok = rows[rows["outcome"] == "ok"]
+    # Both requests of a pair belong to one window, that of the pair's first.
+    at_s = _decisive_time_s(ok)
+    of_baseline, of_arm = ok["arm"] == baseline, ok["arm"] == arm
+    values = ok[f"{measure}_ms"]
+    return windowed(
+        values[of_baseline].to_numpy(),
+        at_s[of_baseline].to_numpy(),
+        values[of_arm].to_numpy(),
+        at_s[of_arm].to_numpy(),
+        start_s=run.start_s,
+        end_s=run.end_s,
+    )
+
+
+def _decisive_time_s(rows: pd.DataFrame) -> "pd.Series[float]":
+    own: pd.Series[float] = rows["scheduled_ms"] / 1e3
+    if rows["group"].isna().all():
+        return own
+    first = rows.groupby("group")["scheduled_ms"].transform("min") / 1e3
+    return first.fillna(own)
+
+
+def _latency(sample: Sample, metric: str, signs: Signs) -> Swap | Refusal:
+    quantile = quantile_of(metric)
+    if quantile is None:
+        return mean_ratio(sample, signs=signs)
+    return quantile_ratio(sample, quantile, signs=signs)
+
+
+def _latency_difference(
+    run: Run,
+    arm: str,
+    metric: str,
+    measure: Measure,
+    found: Swap | Refusal,
+    margin: float | None,
+) -> Difference:
+    swap = found if isinstance(found, Swap) else None
+    scale = found.baseline_value
+    return Difference(
+        arm=arm,
+        baseline=run.plan.compare.baseline,
+        metric=metric,
+        measure=measure,
+        unit="ms",
+        baseline_value=found.baseline_value,
+        arm_value=found.arm_value,
+        ratio=swap.ratio if swap else None,
+        difference=_scaled(swap.ratio, scale) if swap and scale is not None else None,
+        margin=margin,
+        tail_requests=found.tail_requests,
+        precision=swap.precision if swap else precision(found.tail_requests),
+        call="undecided" if swap else "refused",
+        p_value=swap.p_value if swap else None,
+        p_value_holm=None,
+        autocorrelation=swap.noise.autocorrelation if swap else None,
+        reason=None if isinstance(found, Swap) else found.reason,
+    )
+
+
+def _scaled(ratio: Estimate, baseline_ms: float) -> Estimate:
+    """Give the difference in ms that a ratio makes at the baseline's value."""
+
+    def interval(of: Interval) -> Interval:
+        low, high = (None if e is None else (e - 1) * baseline_ms for e in (of.low, of.high))
+        return Interval(low=low, high=high, level=of.level)
+
+    return Estimate(
+        value=(ratio.value - 1) * baseline_ms,
+        interval=interval(ratio.interval),
+        interval_90=interval(ratio.interval_90),
+    )
+
+
+def _classified(item: Difference, measured_s: float) -> Difference:
+    call, reason = classify(item, measured_s)
+    return replace(item, call=call, reason=reason)
+
+
+def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> Difference:
+    baseline = run.plan.compare.baseline
+    sent = rows[rows["outcome"] != "dropped"]
+    at_s = _decisive_time_s(sent)
+    failed = (sent["outcome"] != "ok").astype(float)
+    of_baseline, of_arm = sent["arm"] == baseline, sent["arm"] == arm
+    sample = windowed(
+        failed[of_baseline].to_numpy(),
+        at_s[of_baseline].to_numpy(),
+        failed[of_arm].to_numpy(),
+        at_s[of_arm].to_numpy(),
+        start_s=run.start_s,
+        end_s=run.end_s,
+    )
+    found = error_rate_difference(sample, signs=signs)
+    return Difference(
+        arm=arm,
+        baseline=baseline,
+        metric="error_rate",
+        measure="outcome",
+        unit="share",
+        baseline_value=found.baseline_rate,
+        arm_value=found.arm_rate,
+        ratio=None,
+        difference=found.difference,
+        margin=run.plan.compare.margins.get("error_rate"),
+        tail_requests=found.failed,
+        precision="enough" if found.difference else "refused",
+        call="undecided" if found.difference else "refused",
+        p_value=found.p_value,
+        p_value_holm=None,
+        autocorrelation=None,
+        reason=found.reason,
+    )
+
+
+def _answers(run: Run, rows: pd.DataFrame) -> Answers | None:
+    wanted = run.plan.answers
+    ok = rows[rows["outcome"] == "ok"]
+    if wanted is None or ok.empty:
+        return None
+    return compare_answers(
+        ok[["payload", "arm", "prediction"]],
+        run.labels,
+        baseline=run.plan.compare.baseline,
+        arms=tuple(run.plan.arms),
+        tolerance=wanted.tolerance,
+    )
+
+
+def _summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
+    own = rows[(rows["arm"] == arm) & (rows["outcome"] != "dropped")]
+    ok = own[own["outcome"] == "ok"]
+    shares = {name: each.share for name, each in run.plan.arms.items()}
+    return ArmSummary(
+        name=arm,
+        share=shares[arm] / sum(shares.values()),
+        requests=len(own),
+        succeeded=len(ok),
+        failed=len(own) - len(ok),
+        error_rate=(len(own) - len(ok)) / len(own) if len(own) else None,
+        mean_response_ms=float(ok["response_ms"].mean()) if len(ok) else None,
+        mean_service_ms=float(ok["service_ms"].mean()) if len(ok) else None,
+        percentiles=_percentiles(ok),
+    )
+
+
+def _percentiles(ok: pd.DataFrame) -> tuple[Percentile, ...]:
+    """Give quantiles at equal steps of nines, down to the last that a single request decides."""
+    if ok.empty:
+        return ()
+    nines = np.linspace(0, math.log10(len(ok)), _PERCENTILE_POINTS)
+    quantiles = np.unique(np.concatenate([1 - 10**-nines, [0.5, 0.9, 0.95, 0.99, 0.999]]))
+    quantiles = quantiles[quantiles <= 1 - 1 / len(ok)]
+    response, service = (
+        np.quantile(ok[f"{measure}_ms"].to_numpy(), quantiles, method="inverted_cdf")
+        for measure in ("response", "service")
+    )
+    return tuple(
+        Percentile(quantile=float(q), response_ms=float(r), service_ms=float(s))
+        for q, r, s in zip(quantiles, response, service, strict=True)
+    )
+
+
+def _errors(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
+    failed = rows[~rows["outcome"].isin(["ok", "dropped"])]
+    kinds = []
+    for (arm, outcome), group in failed.groupby(["arm", "outcome"], dropna=False):
+        examples = group["error"].dropna()
+        kinds.append(
+            ErrorKind(
+                arm=arm if isinstance(arm, str) else None,
+                outcome=str(outcome),
+                count=len(group),
+                first_s=float(group["scheduled_ms"].min()) / 1e3,
+                last_s=float(group["scheduled_ms"].max()) / 1e3,
+                example=None if examples.empty else str(examples.iloc[0]),
+            )
+        )
+    return tuple(sorted(kinds, key=lambda kind: -kind.count))
+
+
+def _info(run: Run, rows: pd.DataFrame) -> RunInfo:
+    plan, manifest = run.plan, run.manifest
+    measured_s = run.end_s - run.start_s
+    sent = int((rows["outcome"] != "dropped").sum())
+    plan_text = run.path / "plan.toml"
+    return RunInfo(
+        id=run.id,
+        plan=manifest["plan_name"],
+        endpoint=plan.endpoint.name,
+        target=plan.endpoint.target,
+        started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
+        measured_s=measured_s,
+        warmup_s=plan.traffic.warmup,
+        rate_rps=plan.traffic.rate,
+        achieved_rps=sent / measured_s,
+        routing=plan.traffic.routing,
+        arrivals=plan.traffic.arrivals,
+        transport=plan.traffic.transport,
+        seed=plan.seed,
+        payloads=manifest.get("payloads", {}).get("distinct", 0),
+        counts=Counts(**run.counts),
+        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
+        ended_as=manifest["ended_as"],
+        versions=manifest.get("versions", {}),
+        host=manifest.get("host", {}),
+        subject=manifest.get("subject", {}),
+        conditions=manifest.get("conditions", {}),
+    )

@@ -1,0 +1,205 @@
+"""How likely is the sum of a score over windows of time, given how noisy the score is.
+
+Requests close in time share their luck, so the unit is the time window and not the request. If two
+arms are alike, swapping their names in any window changes nothing, so the summed score is compared
+with its sums under random sign flips. Noise that outlasts a window is met by dividing the sum by an
+AR(1) inflation, by judging on two widths of window, and on short runs by the equal-weighted-cosine
+t-test (Müller 2007; Lazarus, Lewis, Stock and Watson 2018).
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+from scipy.special import stdtr
+
+from analysis.windows import WINDOWS, Floats, merged
+
+Signs = Floats
+"""FLIPS x WINDOWS random signs, column by column in memory."""
+Guard = Literal["none", "E4", "E2"]
+Precision = Literal["enough", "imprecise", "refused"]
+
+FLIPS = 10_000
+MEMORY_S = 10.0
+"""How long noise is taken to last where no earlier run says otherwise."""
+
+_SCALES = ((60, 20), (20,), (10,))
+_REQUESTS_PER_WINDOW = 20
+_FEWEST_WINDOWS = 10
+_EXACT_WINDOWS = 10
+_COSINES: dict[Guard, int] = {"none": 0, "E4": 4, "E2": 2}
+_TIE = 1e-9
+_NOTHING = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why there is no verdict, with what can be stated all the same."""
+
+    reason: str
+    tail_requests: int = 0
+    baseline_value: float | None = None
+    arm_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Noise:
+    """How noisy the summed score is, measured at the estimate and kept for every other ratio.
+
+    Kept, so that a p-value falls below a level just where the interval of that level leaves out 1.
+    `inflation` pairs each number of windows judged on with its AR(1) inflation; `deviation` is the
+    standard deviation of the sum; `autocorrelation` is that of neighbouring windows, corrected for
+    its bias; `design_effect` is the variance over that of independent requests. `label` and
+    `warning` are to be said beside the verdict.
+    """
+
+    inflation: tuple[tuple[int, float], ...]
+    cosines: Floats
+    deviation: float
+    autocorrelation: float
+    design_effect: float
+    guard: Guard
+    label: str | None
+    warning: str | None
+
+    @property
+    def windows(self) -> int:
+        """The most windows judged on."""
+        return self.inflation[0][0]
+
+    @property
+    def freedom(self) -> int:
+        """The fewest degrees of freedom among the tests."""
+        return min(self.inflation[-1][0] - 1, self.cosines.size or WINDOWS)
+
+
+def draw_signs(rng: Generator) -> Signs:
+    """Random signs, drawn once for a whole analysis."""
+    return np.asfortranarray(rng.integers(0, 2, (FLIPS, WINDOWS)) * 2.0 - 1.0)
+
+
+def precision(tail_requests: int) -> Precision:
+    """Whether so many requests beyond a quantile, in the smaller arm, carry a statement."""
+    if tail_requests >= 50:
+        return "enough"
+    return "imprecise" if tail_requests >= 20 else "refused"
+
+
+def measure_noise(
+    score: Floats,
+    baseline_counts: Floats,
+    arm_counts: Floats,
+    *,
+    span_s: float,
+    memory_s: float,
+    independent: float,
+) -> Noise | Refusal:
+    """How noisy the sum of a score is, or why that cannot be told.
+
+    `score` and the counts of requests are per window; `independent` is the variance that the sum
+    would have if requests were independent.
+    """
+    if _below(span_s, 6 * memory_s):
+        return Refusal(
+            reason=f"The {span_s:g} s measured are shorter than six times the {memory_s:g} s that "
+            "noise is taken to last."
+        )
+    scales = _scales(baseline_counts, arm_counts)
+    if isinstance(scales, Refusal):
+        return scales
+    if np.abs(score).max() < _NOTHING:
+        return Refusal(reason="The values do not vary in time, so there is no noise to judge by.")
+    guard: Guard = "none"
+    if _below(span_s, 60 * memory_s):
+        guard = "E2" if _below(span_s, 12 * memory_s) else "E4"
+    # The guard's cosines see only slow swings and each weighs the whole run, so no window of theirs
+    # need hold many requests: they stay on the finest windows where the flips are on coarser ones.
+    midpoints = (np.arange(WINDOWS) + 0.5) / WINDOWS
+    waves = np.cos(np.pi * np.outer(np.arange(1, _COSINES[guard] + 1), midpoints))
+    correlations = [_autocorrelation(merged(score, windows)) for windows in scales]
+    inflation = [math.sqrt((1 + r) / (1 - r)) for r in correlations]
+    variance = max(
+        windows * float(np.var(merged(score, windows), ddof=1)) * factor**2
+        for windows, factor in zip(scales, inflation, strict=True)
+    )
+    effective_windows = scales[-1] / inflation[-1] ** 2
+    return Noise(
+        inflation=tuple(zip(scales, inflation, strict=True)),
+        cosines=math.sqrt(2 / WINDOWS) * waves @ score,
+        deviation=math.sqrt(variance),
+        autocorrelation=correlations[0],
+        design_effect=variance / independent,
+        guard=guard,
+        label="short run" if guard == "E2" else None,
+        warning="The run is short for how long its noise lasts: run at least four times as long, "
+        "or repeat it."
+        if correlations[0] > 0.5 or effective_windows < 5
+        else None,
+    )
+
+
+def score_p_value(score: Floats, noise: Noise, signs: Signs) -> float:
+    """The two-sided p-value of a sum of 0: the largest of those the tests give."""
+    p_values = [
+        sign_flip_p(merged(score, windows), signs, inflation=inflation)
+        for windows, inflation in noise.inflation
+    ]
+    if noise.cosines.size:
+        t = score.sum() / math.sqrt(WINDOWS * np.mean(noise.cosines**2))
+        p_values.append(2 * float(stdtr(noise.cosines.size, -abs(t))))
+    return max(p_values)
+
+
+def sign_flip_p(scores: Floats, signs: Signs, *, inflation: float = 1.0) -> float:
+    """The share of sign flips whose sum is as far from 0 as the scores' own sum / inflation.
+
+    Ten scores are flipped in all 2^10 ways, more in the ways that `signs` gives.
+    """
+    exact = scores.size <= _EXACT_WINDOWS
+    flips = _all_signs(scores.size) if exact else signs[:, : scores.size]
+    bound = abs(scores.sum()) / inflation - _TIE * np.abs(scores).sum()
+    as_far = int(np.count_nonzero(np.abs(flips @ scores) >= bound))
+    return as_far / len(flips) if exact else (1 + as_far) / (1 + len(flips))
+
+
+def _scales(baseline_counts: Floats, arm_counts: Floats) -> tuple[int, ...] | Refusal:
+    """The numbers of windows to judge on: the most that the requests can fill."""
+    fewest = min(baseline_counts.sum(), arm_counts.sum())
+    for scales in _SCALES:
+        baseline, arm = (merged(counts, scales[-1]) for counts in (baseline_counts, arm_counts))
+        together = np.count_nonzero((baseline > 0) & (arm > 0))
+        if fewest < _REQUESTS_PER_WINDOW * scales[0] or together < _FEWEST_WINDOWS:
+            continue
+        alone = baseline[arm == 0].sum() / baseline.sum(), arm[baseline == 0].sum() / arm.sum()
+        if max(alone) > 0.1:
+            return Refusal(reason="The arms did not run side by side, so they share no windows.")
+        return scales
+    return Refusal(
+        reason=f"Fewer than {_FEWEST_WINDOWS} windows of time hold {_REQUESTS_PER_WINDOW} requests "
+        "of each arm, side by side."
+    )
+
+
+def _autocorrelation(scores: Floats) -> float:
+    """Lag-1 autocorrelation within 0 and 0.9, its bias taken out (Marriott and Pope, 1954)."""
+    centred = scores - scores.mean()
+    energy = float(centred @ centred)
+    # What rounding leaves of equal scores has no autocorrelation.
+    varies = energy > _TIE**2 * float(scores @ scores)
+    r = float(centred[1:] @ centred[:-1]) / energy if varies else 0.0
+    return min(max(r + (1 + 3 * max(r, 0.0)) / scores.size, 0.0), 0.9)
+
+
+def _below(span_s: float, limit_s: float) -> bool:
+    """Whether a span falls short of a limit, but for rounding in its ends."""
+    return span_s < limit_s * (1 - 1e-9)
+
+
+@functools.cache
+def _all_signs(size: int) -> Signs:
+    bits = (np.arange(2**size)[:, np.newaxis] >> np.arange(size)) & 1
+    return np.asarray(bits * 2.0 - 1.0)

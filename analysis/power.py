@@ -1,0 +1,35 @@
+"""Can this plan decide what it guards? Said before the run, not after it."""
+
+from analysis.noise import MEMORY_S, precision
+from analysis.read import quantile_of
+from experiments.plan import Plan
+
+
+def foreseen(plan: Plan) -> tuple[str, ...]:
+    """Say which guarded metrics cannot reach a verdict at the planned rate and duration."""
+    traffic = plan.traffic
+    said = []
+    if traffic.duration < 6 * MEMORY_S:
+        said.append(
+            f"Note: traffic.duration is {traffic.duration:g} s; below {6 * MEMORY_S:g} s there is "
+            "no verdict, only estimates."
+        )
+    elif traffic.duration < 12 * MEMORY_S:
+        said.append(
+            f"Note: traffic.duration is {traffic.duration:g} s; a verdict from less than "
+            f"{12 * MEMORY_S:g} s is marked as that of a short run."
+        )
+    shares = [arm.share for arm in plan.arms.values()]
+    smallest = traffic.rate * traffic.duration * min(shares) / sum(shares)
+    for metric in plan.compare.margins:
+        quantile = quantile_of(metric)
+        if quantile is None:
+            continue
+        beyond = smallest * min(quantile, 1 - quantile)
+        if precision(int(beyond)) != "enough":
+            needed = 50 / min(quantile, 1 - quantile)
+            said.append(
+                f"Note: compare.margins guards {metric}, which needs {needed:,.0f} requests an "
+                f"arm; the smallest arm gets about {smallest:,.0f}. It will end in cannot tell."
+            )
+    return tuple(said)

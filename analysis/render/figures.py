@@ -1,0 +1,362 @@
+"""Where is the difference, and what does the whole distribution look like? Two figures, as SVG.
+
+One SVG serves light and dark: it is drawn in sentinel colours, which become CSS variables of the
+page. Text stays text, so it is selectable and takes the page's font; matplotlib's own font is
+wider than a system font, so what fits here fits there. The same report gives the same bytes.
+"""
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.render import format as write
+from analysis.render import tables
+from analysis.results import Interval, Report, ShiftPoint
+
+WIDE_PX, NARROW_PX = 736, 343
+_HEIGHT_PX = 300
+_TOP_PX, _BOTTOM_PX, _LEFT_PX = 30, 44, 58
+_LEAST_MS = 0.001
+_FONT_PX, _BOLD_CHARACTER_PX = 12, 8.6
+
+_INK, _MUTED, _RULE, _SHADE, _PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
+_ARMS = ("#0a0a0a", "#0b0b0b", "#0c0c0c", "#0d0d0d")
+_DASHES: tuple[object, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _RULE: "var(--rule)",
+    _SHADE: "var(--shade)",
+    _PAPER: "var(--paper)",
+    **dict(zip(_ARMS, ("var(--a)", "var(--b)", "var(--c)", "var(--d)"), strict=True)),
+}
+_NAMESPACES = (
+    'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    'stroke-linejoin="round"'
+)
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "abreast",
+    "font.size": _FONT_PX,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """One arm's line in data units; `arm` counts from the baseline, which is 0."""
+
+    arm: int
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+def shift_function(report: Report, *, width_px: int = WIDE_PX) -> str:
+    """Draw each arm's difference to the baseline at each percentile, with its interval, as SVG.
+
+    Percentiles stand at equal distances. The axis is linear while the differences are of one
+    size, and logarithmic away from zero where they are not (Doksum's shift function). Grey boxes
+    are the margins of the guarded percentiles. Raises ValueError without any shift point.
+    """
+    names = [arm.name for arm in report.arms]
+    quantiles = sorted({point.quantile for point in report.shifts})
+    place = {q: float(i) for i, q in enumerate(quantiles)}
+    lines = []
+    for name in dict.fromkeys(point.arm for point in report.shifts):
+        points = [point for point in report.shifts if point.arm == name]
+        lines.append(
+            _Line(
+                arm=names.index(name) if name in names else 1,
+                name=name,
+                x=tuple(place[point.quantile] for point in points),
+                y=tuple(point.difference_ms for point in points),
+            )
+        )
+    if not lines:
+        raise ValueError("the report has no shift points")
+    margins = margins_ms(report)
+    with style.context(["default", _STYLE]):
+        figure, axes = _canvas(lines, width_px)
+        axes.set_xlim(-0.5, len(quantiles) - 0.5)
+        linear_ms = _shift_scale(axes, report.shifts, list(margins.values()))
+        for q, margin_ms in margins.items():
+            if q in place:
+                left, right = place[q] - 0.5, place[q] + 0.5
+                axes.fill_between([left, right], -margin_ms, margin_ms, color=_SHADE, lw=0)
+        axes.axhline(0, color=_INK, lw=1)
+        for line in lines:
+            _band(axes, line, [p for p in report.shifts if p.arm == line.name])
+            _draw(axes, line, markers=True)
+        _y_ticks(axes, _shift_ticks(axes, linear_ms), sign=True)
+        _x_ticks(axes, place)
+        baseline = write.plain(tables.baseline(report), 18 if width_px < WIDE_PX else 40)
+        axes.text(0, 1.07, f"▲ slower than {baseline}, ms", color=_MUTED, transform=axes.transAxes)
+        _below(axes, f"▼ faster than {baseline}, ms", 0, "left")
+        _name_ends(figure, axes, lines, width_px)
+        return _svg(figure, f"shift-{width_px}")
+
+
+def percentiles(report: Report, *, width_px: int = WIDE_PX) -> str:
+    """Draw the response time of every arm at each percentile, as SVG.
+
+    Each further nine of the percentile axis has the same width, as in HdrHistogram's plots, and
+    the latency axis is logarithmic. Raises ValueError where no arm has a percentile below the
+    maximum.
+    """
+    lines = []
+    for i, arm in enumerate(report.arms):
+        shown = [p for p in arm.percentiles if p.quantile < 1]
+        if shown:
+            x = tuple(_nines(p.quantile) for p in shown)
+            y = tuple(max(p.response_ms, _LEAST_MS) for p in shown)
+            lines.append(_Line(arm=i, name=arm.name, x=x, y=y))
+    if not lines:
+        raise ValueError("the report has no percentiles")
+    with style.context(["default", _STYLE]):
+        figure, axes = _canvas(lines, width_px)
+        low = min(min(line.y) for line in lines)
+        high = max(max(line.y) for line in lines)
+        room = 1.05 * max(high / low, 1.02) ** 0.04
+        axes.set_yscale("log")
+        axes.set_ylim(low / room, high * room)
+        first, last = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
+        axes.set_xlim(first - 0.05, max(last, first + 0.1) + 0.02)
+        for line in lines:
+            _draw(axes, line, markers=False)
+        _y_ticks(axes, _log_ticks(axes))
+        _x_ticks(axes, {q: _nines(q) for q in (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)})
+        axes.text(0, 1.07, "response time, ms", color=_MUTED, transform=axes.transAxes)
+        _below(axes, "percentile of requests", 1, "right")
+        _name_ends(figure, axes, lines, width_px)
+        return _svg(figure, f"percentiles-{width_px}")
+
+
+def _nines(q: float) -> float:
+    return -math.log10(1 - q)
+
+
+def margins_ms(report: Report) -> dict[float, float]:
+    """Return the margin in milliseconds at each guarded percentile."""
+    found = {}
+    for d in report.differences:
+        match = re.fullmatch(r"p(\d+(?:\.\d+)?)", d.metric)
+        if match and d.margin and d.baseline_value and d.measure == "response":
+            found[round(float(match[1]) / 100, 9)] = d.margin * d.baseline_value
+    return found
+
+
+def _canvas(lines: Sequence[_Line], width_px: int) -> tuple[Figure, Axes]:
+    """Make the axes; the right side keeps room for the names at the line ends."""
+    longest = max(len(_name(line, width_px)) for line in lines)
+    right = 18 + _BOLD_CHARACTER_PX * longest
+    figure = Figure(figsize=(width_px / 72, _HEIGHT_PX / 72), dpi=72)
+    figure.patch.set_visible(False)
+    axes = figure.add_axes(
+        (
+            _LEFT_PX / width_px,
+            _BOTTOM_PX / _HEIGHT_PX,
+            (width_px - _LEFT_PX - right) / width_px,
+            (_HEIGHT_PX - _TOP_PX - _BOTTOM_PX) / _HEIGHT_PX,
+        )
+    )
+    axes.patch.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=_MUTED, pad=7, which="both")
+    axes.minorticks_off()
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _name(line: _Line, width_px: float) -> str:
+    return write.plain(line.name, 18 if width_px > NARROW_PX else 10)
+
+
+def _draw(axes: Axes, line: _Line, *, markers: bool) -> None:
+    kind = line.arm % len(_ARMS)
+    marker = "o" if markers and len(line.x) <= 25 else None
+    axes.plot(line.x, line.y, color=_ARMS[kind], linestyle=_DASHES[kind], marker=marker)
+
+
+def _band(axes: Axes, line: _Line, points: Sequence[ShiftPoint]) -> None:
+    """Shade the interval of each point; an unbounded side runs out of the figure."""
+    bottom, top = axes.get_ylim()
+    nothing = Interval(low=math.nan, high=math.nan, level=0)
+    intervals = [point.interval_ms or nothing for point in points]
+    low = [bottom if each.low is None else each.low for each in intervals]
+    high = [top if each.high is None else each.high for each in intervals]
+    axes.fill_between(line.x, low, high, color=_ARMS[line.arm % len(_ARMS)], alpha=0.18, lw=0)
+
+
+def _shift_scale(axes: Axes, points: Sequence[ShiftPoint], margins_ms: Sequence[float]) -> float:
+    """Set the vertical axis; return the reach of its linear part in milliseconds.
+
+    Intervals may reach three times as far as the widest estimate or margin before they are cut.
+    """
+    sizes = [abs(point.difference_ms) for point in points]
+    reach = max([*sizes, *margins_ms]) or 1.0
+    values = [0.0, *(p.difference_ms for p in points), *margins_ms, *(-m for m in margins_ms)]
+    for point in points:
+        if point.interval_ms:
+            ends = (point.interval_ms.low, point.interval_ms.high)
+            values += [max(-3 * reach, min(3 * reach, end)) for end in ends if end is not None]
+    bottom, top = min(values), max(values)
+    typical = sorted(size for size in sizes if size > 0)
+    linear_ms = typical[len(typical) // 2] if typical else reach
+    if max(sizes) > 12 * linear_ms:
+        linear_ms = 10.0 ** math.floor(math.log10(linear_ms))
+        axes.set_yscale("symlog", linthresh=linear_ms, linscale=0.8)
+        axes.set_ylim(min(1.3 * bottom, -2 * linear_ms), max(1.3 * top, 2 * linear_ms))
+        return linear_ms
+    room = 0.08 * (top - bottom) or 1.0
+    axes.set_ylim(min(bottom - room, -room), max(top + room, room))
+    return math.inf
+
+
+def _shift_ticks(axes: Axes, linear_ms: float) -> list[float]:
+    bottom, top = axes.get_ylim()
+    if math.isinf(linear_ms):
+        return [
+            float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom, top)
+        ]
+    sizes = _series(linear_ms, max(-bottom, top))
+    # Whole decades first: where room is short, these are the ticks that stay.
+    sizes.sort(key=lambda size: (not math.log10(size).is_integer(), size))
+    return [0.0, *(sign * size for size in sizes for sign in (1, -1))]
+
+
+def _log_ticks(axes: Axes) -> list[float]:
+    bottom, top = axes.get_ylim()
+    ticks = [tick for tick in _series(bottom, top) if tick >= bottom]
+    if len(ticks) >= 3:
+        return ticks
+    return [float(tick) for tick in MaxNLocator(5).tick_values(bottom, top)]
+
+
+def _series(low: float, high: float) -> list[float]:
+    """List 1, 2 and 5 times the powers of ten from `low` to `high`."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    values = [lead * 10.0**power for power in range(first, last + 1) for lead in (1, 2, 5)]
+    return [value for value in values if low * 0.999 <= value <= high]
+
+
+def _places(tick: float) -> int:
+    """Return the fewest decimals that write a tick as it is."""
+    return next(n for n in range(16) if math.isclose(round(tick, n), tick, rel_tol=1e-6))
+
+
+def _y_ticks(axes: Axes, ticks: Sequence[float], *, sign: bool = False) -> None:
+    """Rule and label the ticks that lie in the figure, leaving out those too close to another."""
+    bottom, top = axes.get_ylim()
+    kept: list[tuple[float, float]] = []
+    for tick in ticks:
+        if bottom <= tick <= top:
+            height = _pixel(axes, 0, tick)[1]
+            if all(abs(height - other) >= 1.6 * _FONT_PX for _, other in kept):
+                kept.append((tick, height))
+    words = [write.number(tick, _places(tick), sign=sign) for tick, _ in kept]
+    axes.set_yticks([tick for tick, _ in kept], words)
+    axes.set_yticks([], minor=True)
+    axes.grid(visible=True, axis="y", color=_RULE, lw=1)
+
+
+def _x_ticks(axes: Axes, places: dict[float, float]) -> None:
+    """Label the well-known quantiles, and the deciles where there is room."""
+    known = (0.5, 0.99, 0.9, 0.999, 0.95, 0.1, 0.25, 0.75, 0.9999, 0.99999)
+    left, right = axes.get_xlim()
+    kept: dict[float, tuple[float, str]] = {}
+    for q in dict.fromkeys((*known, *(q for q in places if round(10 * q, 6).is_integer()))):
+        at, word = places.get(q, -math.inf), write.quantile(q)
+        if not left <= at <= right:
+            continue
+        x, gap = _pixel(axes, at, 1)[0], 5 if q in known else 16
+        if all(
+            abs(x - other) >= 0.29 * _FONT_PX * (len(word) + len(w)) + gap
+            for other, w in kept.values()
+        ):
+            kept[at] = x, word
+    axes.set_xticks(list(kept), [word for _, word in kept.values()])
+
+
+def _below(axes: Axes, text: str, x: float, align: str) -> None:
+    """Write under the tick labels, where no line can reach."""
+    height = _HEIGHT_PX - _TOP_PX - _BOTTOM_PX
+    y = -(_BOTTOM_PX - 7) / height
+    axes.text(x, y, text, color=_MUTED, transform=axes.transAxes, ha=align)
+
+
+def _name_ends(figure: Figure, axes: Axes, lines: Sequence[_Line], width_px: int) -> None:
+    """Write each arm's name beside the end of its line, pushed apart where ends lie close."""
+    right = float(axes.transAxes.transform((1, 0))[0])
+    ends = [(line, *_pixel(axes, line.x[-1], line.y[-1])) for line in lines]
+    ends.sort(key=lambda end: (end[2], -end[0].arm))
+    for (line, x, y), label_y in zip(ends, _apart([y for _, _, y in ends]), strict=True):
+        figure.text(
+            (right + 10) / width_px,
+            label_y / _HEIGHT_PX,
+            _name(line, width_px),
+            color=_INK,
+            fontweight="bold",
+            va="center_baseline",
+        )
+        if right - x > 8 or abs(label_y - y) > 4:
+            leader = Line2D(
+                [x / width_px, (right + 7) / width_px],
+                [y / _HEIGHT_PX, label_y / _HEIGHT_PX],
+                color=_ARMS[line.arm % len(_ARMS)],
+                lw=0.8,
+                alpha=0.6,
+            )
+            figure.add_artist(leader)
+
+
+def _pixel(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    across, up = axes.transData.transform((x, y))
+    return float(across), float(up)
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Move sorted label heights apart until none overlap, as little and as centred as may be."""
+    gap = 1.4 * _FONT_PX
+    groups: list[tuple[float, int]] = []
+    for height in heights:
+        centre, size = height, 1
+        while groups and centre - groups[-1][0] < gap * (size + groups[-1][1]) / 2:
+            other, count = groups.pop()
+            centre, size = (centre * size + other * count) / (size + count), size + count
+        groups.append((centre, size))
+    return [centre + gap * (i - (size - 1) / 2) for centre, size in groups for i in range(size)]
+
+
+def _svg(figure: Figure, prefix: str) -> str:
+    """Write a figure as an SVG element whose ids, fonts and colours are fit for the page."""
+    out = io.StringIO()
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with warnings.catch_warnings():
+        # A name in a script that matplotlib's font lacks is drawn by the browser's font.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(out, format="svg", metadata=metadata)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<svg[^>]*(viewBox=\"[^\"]*\")[^>]*>", rf"<svg {_NAMESPACES} \1>", svg, count=1)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    return re.sub(
+        r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {_VARIABLES.get(m[2], m[2])}", svg
+    )

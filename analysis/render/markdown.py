@@ -1,0 +1,108 @@
+"""What does a pull request show? The verdict as a heading, the table, the checks, the answers."""
+
+import html
+import math
+import re
+
+from analysis.render import format as write
+from analysis.render import tables
+from analysis.results import Check, Report, Verdict
+
+_CELLS = 8
+
+
+def render(report: Report) -> str:
+    """Write a report as GitHub-flavoured Markdown; foreign text can neither format nor link."""
+    parts = [_heading(report.verdict)]
+    if report.verdict.validity == "INVALID":
+        parts.append(f"**{tables.NOT_TO_BE_RELIED_ON}**")
+    for arm, baseline in tables.compared(report):
+        parts += _comparison(report, arm, baseline)
+    if report.differences:
+        parts.append(tables.margins_sentence(report))
+    if report.checks:
+        parts += ["**Can this run be trusted?**", "\n".join(map(_check_line, report.checks))]
+    if said := tables.answer_sentences(report.answers):
+        parts += ["**What was answered**", "\n".join(f"- {text(line)}" for line in said)]
+    if report.errors:
+        parts.append(_errors(report))
+    parts.append(
+        f"Run {code(report.run.id)} on endpoint {code(report.run.endpoint)}: "
+        f"{tables.counts_sentence(report)}."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def text(foreign: str, limit: int = 600) -> str:
+    """Escape foreign text so that Markdown, HTML, mentions and links in it stay letters."""
+    escaped = html.escape(write.plain(foreign, limit), quote=False)
+    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", escaped)
+    return re.sub(r"([@#]|:(?=//)|\bwww(?=\.))", "\\1\u200b", escaped)
+
+
+def code(foreign: str, limit: int = 160) -> str:
+    """Put foreign text in a code span that it cannot close, safe in a table too."""
+    line = write.plain(foreign, limit).replace("|", "\\|")
+    longest = max((len(ticks) for ticks in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {line} {fence}" if longest else f"`{line or ' '}`"
+
+
+def _heading(verdict: Verdict) -> str:
+    suspect = " (suspect: see the checks)" if verdict.validity == "SUSPECT" else ""
+    return f"### {write.STATE_SYMBOLS[verdict.state]} {text(verdict.sentence)}{suspect}"
+
+
+def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
+    shown = tables.rows(report, arm, "response", "outcome")
+    service = tables.rows(report, arm, "service")
+    title = f"{text(arm)} against {text(baseline)}: {tables.LATENCY['response']}"
+    parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
+    if notes := tables.notes(shown):
+        parts.append("\n".join(f"- {text(note)}" for note in notes))
+    if service:
+        table = _table(service, baseline, arm, tables.level(report))
+        summary = tables.LATENCY["service"].capitalize()
+        parts.append(f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>")
+    return parts
+
+
+def _table(shown: tuple[tables.Row, ...], baseline: str, arm: str, level: str) -> str:
+    lines = [
+        f"| | {text(baseline, 40)} | {text(arm, 40)} | change | {level} interval | \u2212 0 + | |",
+        "|:--|--:|--:|--:|--:|:-:|:--|",
+    ]
+    for row in shown:
+        change = row.change or write.NO_CHANGE
+        values = (row.label, row.baseline, row.arm, change.value, change.interval_unit)
+        drawn = f"`{bar(row.drawing)}`" if row.drawing else ""
+        lines.append(f"| {' | '.join(values)} | {drawn} | {row.word} |")
+    return "\n".join(lines)
+
+
+def bar(drawing: tables.Drawing) -> str:
+    """Draw an interval in eight cells, no difference between the fourth and the fifth."""
+    half = _CELLS // 2
+    first = min(_CELLS - 1, math.floor(half * (1 + drawing.low)))
+    last = max(first, math.ceil(half * (1 + drawing.high)) - 1)
+    cells = ["█" if first <= i <= last else "·" for i in range(_CELLS)]
+    if drawing.open_low:
+        cells[0] = "◂"
+    if drawing.open_high:
+        cells[-1] = "▸"
+    return "".join(cells)
+
+
+def _check_line(check: Check) -> str:
+    mark, words = write.CHECK_SYMBOLS[check.state], write.check_words(check)
+    return f"- {mark} **{text(check.title)}**: {text(words, 1200)}"
+
+
+def _errors(report: Report) -> str:
+    lines = ["| arm | error | count | example |", "|:--|:--|--:|:--|"]
+    lines += [
+        f"| {text(error.arm or write.DASH, 40)} | {text(error.outcome)} | "
+        f"{write.count(error.count)} | {code(error.example) if error.example else ''} |"
+        for error in report.errors
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,306 @@
+"""What do the rows, sentences and interval drawings of a report say, in whichever renderer."""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+
+from analysis.render import format as write
+from analysis.results import (
+    Answers,
+    AnswersDifference,
+    Difference,
+    Interval,
+    Measure,
+    Percentile,
+    Report,
+    ShiftPoint,
+)
+
+LATENCY: dict[Measure, str] = {
+    "response": "response time, from when each request was due",
+    "service": "service time, from when each request left",
+}
+_NINES = (0.999, 0.9999, 0.99999)
+NOT_TO_BE_RELIED_ON = "This run cannot be trusted; its numbers are shown for diagnosis only."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """An interval on an axis from -1 to 1 with 0, no difference, in the middle.
+
+    Latency is on a log axis, so that half and double lie equally far out. An end at -1 or 1 goes
+    on beyond the drawing where `open_low` or `open_high` says so. `margin` is the half-width of
+    what does not matter.
+    """
+
+    value: float
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+    margin: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One metric of one arm, as words: `change` is relative (or in points), `absolute` in time."""
+
+    source: Difference
+    label: str
+    baseline: str
+    arm: str
+    change: write.Change | None
+    absolute: write.Change | None
+    word: str
+    drawing: Drawing | None
+
+
+def compared(report: Report) -> tuple[tuple[str, str], ...]:
+    """List each (arm, baseline) once, in the report's order."""
+    return tuple(dict.fromkeys((d.arm, d.baseline) for d in report.differences))
+
+
+def baseline(report: Report) -> str:
+    """Name the arm that the others are compared with."""
+    return next((d.baseline for d in report.differences), report.arms[0].name)
+
+
+def level(report: Report) -> str:
+    """Write the level of the report's intervals: "95%"."""
+    for difference in report.differences:
+        estimate = difference.ratio or difference.difference
+        if estimate:
+            return f"{100 * estimate.interval.level:.10g}%"
+    return "95%"
+
+
+def rows(report: Report, arm: str, *measures: Measure) -> tuple[Row, ...]:
+    """Word every metric of one arm that has one of the measures, in the report's order."""
+    chosen = [d for d in report.differences if d.arm == arm and d.measure in measures]
+    latency_span = _span([d for d in chosen if d.unit == "ms"])
+    return tuple(_row(d, latency_span if d.unit == "ms" else _span([d])) for d in chosen)
+
+
+def _row(difference: Difference, span: float) -> Row:
+    is_latency = difference.unit == "ms"
+    value = write.latency if is_latency else write.share
+    estimate = difference.difference
+    return Row(
+        source=difference,
+        label=write.metric_word(difference.metric),
+        baseline=value(difference.baseline_value),
+        arm=value(difference.arm_value),
+        change=write.ratio_change(difference.ratio)
+        if is_latency
+        else write.points_change(estimate),
+        absolute=write.latency_change(estimate.value, estimate.interval)
+        if is_latency and estimate
+        else None,
+        word=write.call_word(difference.call, difference.measure),
+        drawing=_drawing(difference, span),
+    )
+
+
+def _axis(difference: Difference) -> tuple[float | None, float | None, float | None, float | None]:
+    """Place value, low, high and margin on an additive axis: log for latency, plain for shares."""
+
+    def log(ratio: float | None) -> float | None:
+        return math.log(ratio) if ratio is not None and ratio > 0 else None
+
+    if difference.unit == "ms":
+        e, m = difference.ratio, difference.margin
+        if e is None:
+            return None, None, None, None
+        return log(e.value), log(e.interval.low), log(e.interval.high), log(1 + (m or 0)) or None
+    e = difference.difference
+    if e is None:
+        return None, None, None, None
+    return e.value, e.interval.low, e.interval.high, difference.margin
+
+
+def _span(differences: list[Difference]) -> float:
+    """Return what the drawn half-axis holds: every guarded metric, or all where none is."""
+    guarded = [d for d in differences if d.margin is not None]
+    reach = [abs(x) for d in guarded or differences for x in _axis(d) if x is not None]
+    return 1.15 * max(reach, default=0) or 1.0
+
+
+def _drawing(difference: Difference, span: float) -> Drawing | None:
+    value, low, high, margin = _axis(difference)
+    if value is None:
+        return None
+
+    def clip(x: float) -> float:
+        return max(-1.0, min(1.0, x / span))
+
+    return Drawing(
+        value=clip(value),
+        low=-1.0 if low is None else clip(low),
+        high=1.0 if high is None else clip(high),
+        open_low=low is None or low < -span,
+        open_high=high is None or high > span,
+        margin=None if margin is None else clip(margin),
+    )
+
+
+def service_agrees(report: Report, arm: str) -> bool:
+    """Say whether every service time lies within 5 % of its response time."""
+    service = {d.metric: d for d in report.differences if d.arm == arm and d.measure == "service"}
+
+    def alike(a: float | None, b: float | None) -> bool:
+        return a == b or (a is not None and b is not None and abs(a - b) <= 0.05 * max(a, b))
+
+    return all(
+        alike(d.baseline_value, s.baseline_value) and alike(d.arm_value, s.arm_value)
+        for d in report.differences
+        if d.arm == arm and d.measure == "response" and (s := service.get(d.metric))
+    )
+
+
+def notes(shown: tuple[Row, ...]) -> tuple[str, ...]:
+    """Say why rows have no call or an imprecise one; rows with the same reason share a line."""
+    labels: dict[str, list[str]] = {}
+    for row in shown:
+        reason = row.source.reason
+        if not reason and row.source.precision == "imprecise":
+            beyond = write.counted(row.source.tail_requests, "request")
+            reason = f"imprecise, as it rests on {beyond}"
+        if reason:
+            labels.setdefault(reason, []).append(row.label)
+    return tuple(f"{', '.join(named)}: {reason}" for reason, named in labels.items())
+
+
+def margins_sentence(report: Report) -> str:
+    """Name the margins of the guarded metrics, or say that there are none."""
+    margins = {
+        write.metric_word(d.metric): write.margin(d)
+        for d in report.differences
+        if d.margin is not None and d.measure != "service"
+    }
+    if not margins:
+        return "No metric has a margin, so none can be called the same."
+    listed = ", ".join(f"{metric} {margin}" for metric, margin in margins.items())
+    return f"Margins: {listed}. Inside its margin a difference does not matter."
+
+
+def counts_sentence(report: Report) -> str:
+    """Account for every planned request."""
+    c = report.run.counts
+    return (
+        f"{write.count(c.planned)} planned = {write.count(c.ended)} ended + "
+        f"{write.count(c.dropped)} dropped + {write.count(c.unsent)} unsent + "
+        f"{write.count(c.missing)} missing"
+    )
+
+
+def answer_sentences(answers: Answers | None) -> tuple[str, ...]:
+    """Say for each arm whether it answers like the baseline, and which is right more often."""
+    if answers is None:
+        return ()
+    rights = tuple(
+        f"{_name(a.arm)} is right on {write.share(a.share)} of "
+        f"{write.counted(a.payloads, 'payload')} ({write.share_interval(a.interval)})."
+        for a in answers.arms
+        if a.share is not None
+    )
+    return tuple(_agreement(d) for d in answers.differences) + rights
+
+
+def _name(arm: str) -> str:
+    return write.plain(arm, 40)
+
+
+def _agreement(d: AnswersDifference) -> str:
+    arm, baseline = _name(d.arm), _name(d.baseline)
+    if d.agreement is None:
+        return f"{arm} and {baseline}: {d.reason or 'no payload was answered by both'}."
+    said = (
+        f"{arm} and {baseline} agree on {write.share(d.agreement)} of "
+        f"{write.counted(d.payloads, 'payload')} ({write.share_interval(d.agreement_interval)})"
+    )
+    if d.unstable:
+        said += f"; {write.counted(d.unstable, 'payload')} got more than one answer from one arm"
+    if d.only_arm_right is None or d.only_baseline_right is None:
+        return f"{said}."
+    finding = {
+        "better": f"{arm} is right more often",
+        "worse": f"{arm} is right less often",
+        "same": "no difference in being right that matters",
+        "undecided": "which is right more often cannot be told yet",
+        "refused": "too few payloads to tell which is right more often",
+    }[d.call]
+    p = "" if d.p_value is None else f" (p {_equals(write.p_value(d.p_value))})"
+    return (
+        f"{said}; {finding}: only {arm} right on {write.count(d.only_arm_right)}, "
+        f"only {baseline} on {write.count(d.only_baseline_right)}{p}."
+    )
+
+
+def errors_sentence(report: Report) -> str:
+    """Count the failures by arm and kind."""
+    said = (
+        f"{_name(error.arm or 'no arm')} {write.count(error.count)} {error.outcome}"
+        for error in report.errors
+    )
+    return f"Errors: {', '.join(said)}." if report.errors else ""
+
+
+def _equals(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
+
+
+def shift_sentence(report: Report) -> str:
+    """Say where each arm is slower or faster than the baseline, and where the most."""
+    arms = dict.fromkeys(point.arm for point in report.shifts)
+    return " ".join(_shift([p for p in report.shifts if p.arm == arm]) for arm in arms)
+
+
+def _shift(points: list[ShiftPoint]) -> str:
+    arm = _name(points[0].arm)
+    said = []
+    for state, run in groupby(points, key=_state):
+        words = [write.quantile(point.quantile) for point in run]
+        first, last = words[0], words[-1]
+        if state:
+            said.append(
+                f"{state} at {first}" if first == last else f"{state} from {first} to {last}"
+            )
+    most = max(points, key=lambda point: abs(point.difference_ms))
+    change = write.latency(most.difference_ms, sign=True)
+    found = " and ".join(said) or "not told apart from the baseline at any percentile"
+    return (
+        f"{arm} is {found}; the largest difference is {change} at {write.quantile(most.quantile)}."
+    )
+
+
+def _state(point: ShiftPoint) -> str | None:
+    interval = point.interval_ms or Interval(
+        low=point.difference_ms, high=point.difference_ms, level=1
+    )
+    if interval.low is not None and interval.low > 0:
+        return "slower"
+    if interval.high is not None and interval.high < 0:
+        return "faster"
+    return None
+
+
+def percentiles_sentence(report: Report) -> str:
+    """Say how slow every arm is for a typical request and in its tail."""
+    said = []
+    for arm in report.arms:
+        shown = [p for p in arm.percentiles if p.quantile in (0.5, 0.9, 0.99, 0.999)]
+        values = [f"{write.quantile(p.quantile)} {write.latency(p.response_ms)}" for p in shown]
+        said.append(f"{_name(arm.name)}: {', '.join(values) or write.DASH}.")
+    return "Response time. " + " ".join(said)
+
+
+def percentile_rows(report: Report) -> tuple[tuple[str, tuple[Percentile | None, ...]], ...]:
+    """Line the arms' percentiles up, at the whole and half percents and the nines.
+
+    Arms with different numbers of requests have their own grids; these points they share.
+    """
+    of_arms = [{round(p.quantile, 9): p for p in arm.percentiles} for arm in report.arms]
+    round_ones = sorted(
+        {q for arm in of_arms for q in arm if q in _NINES or round(200 * q, 6).is_integer()}
+    )
+    return tuple((write.quantile(q), tuple(arm.get(q) for arm in of_arms)) for q in round_ones)

@@ -1,0 +1,126 @@
+"""What does the terminal show? The table first, the verdict last, next to the prompt."""
+
+import re
+from collections.abc import Iterator
+
+from rich.cells import cell_len, chop_cells
+
+from analysis.render import format as write
+from analysis.render import tables
+from analysis.results import Report
+
+_RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
+_CALL_COLOURS = {"better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED}
+_CHECK_COLOURS = {"ok": _GREEN, "warn": _YELLOW, "fail": _RED}
+
+
+def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
+    """Write a report as lines of at most `width` cells, with ANSI colours if asked for.
+
+    The verdict is the last line and has no line break after it.
+    """
+    text = "\n\n".join("\n".join(part) for part in _parts(report, width) if part)
+    return text if colour else re.sub(r"\x1b\[\d+m", "", text)
+
+
+def _parts(report: Report, width: int) -> Iterator[list[str]]:
+    if report.verdict.validity == "INVALID":
+        yield _wrap(tables.NOT_TO_BE_RELIED_ON, width)
+    for arm, baseline in tables.compared(report):
+        yield from _comparison(report, arm, baseline, width)
+    if report.differences:
+        yield _wrap(tables.margins_sentence(report), width)
+    yield _trust(report, width)
+    said = (*tables.answer_sentences(report.answers), tables.errors_sentence(report))
+    yield [line for sentence in said for line in _wrap(sentence, width)]
+    yield _verdict(report, width)
+
+
+def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
+    shown = tables.rows(report, arm, "response", "outcome")
+    service = tables.rows(report, arm, "service")
+    level = tables.level(report)
+    title = f"{write.plain(arm, 40)} against {write.plain(baseline, 40)}: "
+    yield _wrap(title + tables.LATENCY["response"], width) + _table(
+        shown, baseline, arm, level, width
+    )
+    if service and tables.service_agrees(report, arm):
+        guarded = {row.source.metric for row in shown if row.source.margin is not None}
+        values = ", ".join(
+            f"{row.label} {row.baseline} → {row.arm}"
+            for row in service
+            if not guarded or row.source.metric in guarded
+        )
+        yield _wrap(f"Service time tells the same: {values}", width)
+    elif service:
+        title = tables.LATENCY["service"].capitalize()
+        yield [title, *_table(service, baseline, arm, level, width)]
+    yield [line for note in tables.notes(shown) for line in _wrap(note, width)]
+
+
+def _table(
+    shown: tuple[tables.Row, ...], baseline: str, arm: str, level: str, width: int
+) -> list[str]:
+    rows = []
+    for row in shown:
+        change = row.change or write.NO_CHANGE
+        label = "errors" if row.source.measure == "outcome" else row.label
+        word = write.call_word(row.source.call, row.source.measure, short=True)
+        rows.append([label, row.baseline, row.arm, change.value, change.interval, word])
+    for most in (12, 8, 4):
+        names = [
+            write.plain(name, most if name.isascii() else most // 2) for name in (baseline, arm)
+        ]
+        table = [["", *names, "change", f"{level} interval", ""], *rows]
+        cells = [max(cell_len(line[i]) for line in table) for i in range(6)]
+        if sum(cells) + 2 * len(cells[1:]) <= width:
+            break
+    lines = []
+    colours = ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)]
+    for (label, *numbers, word), colour in zip(table, colours, strict=True):
+        aligned = [" " * (n - cell_len(x)) + x for n, x in zip(cells[1:5], numbers, strict=True)]
+        start = "  ".join([label + " " * (cells[0] - cell_len(label)), *aligned])
+        lines.append(f"{start}  {_paint(word, colour)}" if word else start)
+    return lines
+
+
+def _trust(report: Report, width: int) -> list[str]:
+    if not report.checks:
+        return []
+    marks = [f"{write.CHECK_SYMBOLS[c.state]} {write.plain(c.title)} " for c in report.checks]
+    lines = _fill(["Trust: ", *marks], width)
+    for check in report.checks:
+        if check.state != "ok":
+            said = f"{write.CHECK_SYMBOLS[check.state]} {check.title}: {write.check_words(check)}"
+            lines += [_paint(line, _CHECK_COLOURS[check.state]) for line in _wrap(said, width)]
+    return lines
+
+
+def _verdict(report: Report, width: int) -> list[str]:
+    lines = []
+    if report.verdict.validity == "SUSPECT":
+        lines.append(_paint("Suspect: see the checks marked ! above.", _YELLOW))
+    colour = _CALL_COLOURS.get(report.verdict.state, "")
+    sentence = _wrap(report.verdict.sentence, width)
+    return lines + [_paint(_paint(line, colour), _BOLD) for line in sentence]
+
+
+def _paint(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break foreign text into lines of at most `width` terminal cells; later lines are indented."""
+    return _fill(write.plain(text, 600).split(" "), width)
+
+
+def _fill(words: list[str], width: int) -> list[str]:
+    lines: list[str] = []
+    line = ""
+    for word in words:
+        for piece in chop_cells(word, width - 2) or [""]:
+            if line.strip() and cell_len(line) + 1 + cell_len(piece) > width:
+                lines.append(line.rstrip())
+                line = "  "
+            line += f" {piece}" if line.strip() else piece
+    return [*lines, line.rstrip()] if line.strip() else lines

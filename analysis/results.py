@@ -1,0 +1,230 @@
+"""What an analysis found: frozen values, and at the same time the schema of report.json.
+
+A missing number is `None` with a reason beside it, never a number that looks like an answer.
+Times are in milliseconds, shares are fractions of 1.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SCHEMA_VERSION = 1
+
+Call = Literal["worse", "better", "same", "undecided", "refused"]
+"""worse: slower, or more errors. refused: too few requests for any statement."""
+
+Measure = Literal["response", "service", "outcome"]
+"""response: from the scheduled start. service: from the real start. outcome: failed or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval; a side that is `None` is unbounded."""
+
+    low: float | None
+    high: float | None
+    level: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """An estimate with its intervals: 95 % to call a difference, 90 % to call it irrelevant."""
+
+    value: float
+    interval: Interval
+    interval_90: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One metric of one arm against the baseline.
+
+    `ratio` is arm/baseline (latency only); `difference` is arm - baseline in `unit`. `margin` is
+    relative for latency and absolute for error rates, and `None` where the metric is not guarded.
+    `tail_requests` counts the requests beyond the quantile in the smaller arm (for error rates:
+    the failed requests of both arms); it decides whether the sample can carry a statement.
+    """
+
+    arm: str
+    baseline: str
+    metric: str
+    measure: Measure
+    unit: Literal["ms", "share"]
+    baseline_value: float | None
+    arm_value: float | None
+    ratio: Estimate | None
+    difference: Estimate | None
+    margin: float | None
+    tail_requests: int
+    precision: Literal["enough", "imprecise", "refused"]
+    call: Call
+    p_value: float | None
+    p_value_holm: float | None
+    autocorrelation: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftPoint:
+    """The difference at one percentile: one point of the shift function."""
+
+    arm: str
+    quantile: float
+    baseline_ms: float
+    arm_ms: float
+    difference_ms: float
+    interval_ms: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One reason to trust this run or not: ok, warn (SUSPECT) or fail (INVALID)."""
+
+    name: str
+    title: str
+    state: Literal["ok", "warn", "fail"]
+    finding: str
+    next_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentile:
+    """A measured latency quantile of one arm."""
+
+    quantile: float
+    response_ms: float
+    service_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSummary:
+    """What one arm did in the measured phase."""
+
+    name: str
+    share: float
+    requests: int
+    succeeded: int
+    failed: int
+    error_rate: float | None
+    mean_response_ms: float | None
+    mean_service_ms: float | None
+    percentiles: tuple[Percentile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorKind:
+    """Failures of one outcome in one arm, with one example."""
+
+    arm: str | None
+    outcome: str
+    count: int
+    first_s: float
+    last_s: float
+    example: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmAnswers:
+    """How often one arm's answer was right, one vote per payload."""
+
+    arm: str
+    right: int
+    payloads: int
+    share: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersDifference:
+    """Whether two arms answer the same payload alike, and which is right more often.
+
+    `only_baseline_right` and `only_arm_right` count payloads; `p_value` is the exact McNemar
+    test on them. `unstable` counts payloads that one arm answered in more than one way.
+    """
+
+    arm: str
+    baseline: str
+    payloads: int
+    agree: int
+    agreement: float | None
+    agreement_interval: Interval | None
+    unstable: int
+    only_baseline_right: int | None
+    only_arm_right: int | None
+    p_value: float | None
+    call: Call
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the arms answered, compared on the same payloads."""
+
+    arms: tuple[ArmAnswers, ...]
+    differences: tuple[AnswersDifference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """planned = ended + dropped + unsent + missing, over all phases."""
+
+    planned: int
+    ended: int
+    dropped: int
+    unsent: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Which run this is and how it was made."""
+
+    id: str
+    plan: str
+    endpoint: str
+    target: str
+    started_at: str
+    measured_s: float
+    warmup_s: float
+    rate_rps: float
+    achieved_rps: float | None
+    routing: str
+    arrivals: str
+    transport: str
+    seed: int
+    payloads: int
+    counts: Counts
+    plan_toml: str
+    ended_as: str = "complete"
+    versions: dict[str, str] = field(default_factory=dict)
+    host: dict[str, str] = field(default_factory=dict)
+    subject: dict[str, str] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One sentence, one reason, one exit code."""
+
+    state: Literal["better", "worse", "same", "undecided", "untrusted"]
+    validity: Literal["VALID", "SUSPECT", "INVALID"]
+    sentence: str
+    reasons: tuple[str, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a renderer needs, and all of report.json."""
+
+    schema_version: int
+    question: Literal["compare", "capacity", "regression", "load"]
+    run: RunInfo
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    arms: tuple[ArmSummary, ...]
+    differences: tuple[Difference, ...]
+    shifts: tuple[ShiftPoint, ...]
+    answers: Answers | None
+    errors: tuple[ErrorKind, ...]
+    method: tuple[str, ...]
+    cannot_tell: tuple[str, ...]

@@ -1,0 +1,90 @@
+"""Whether the endpoint split the traffic as its weights say: sample ratio mismatch (SRM).
+
+A mismatch means that requests are lost or routed otherwise, so that the arms no longer saw the same
+traffic, and no difference between them can be believed. Count every routed request, the failed ones
+too. Where sessions stick to a variant, count sessions.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scipy.special import ndtri
+from scipy.stats import chisquare
+
+ALARM = 0.001
+"""The p-value below which a split is an alarm: in one sound run of a thousand."""
+_DETERMINISTIC = 0.999
+_POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How the requests were split, and how they should have been.
+
+    `smallest_loss` is the share of its requests that the smallest variant must lose for the test
+    to notice four times in five; None where even the loss of all would pass.
+    """
+
+    state: Literal["ok", "mismatch", "deterministic", "untested"]
+    finding: str
+    observed: dict[str, int]
+    expected: dict[str, float]
+    p_value: float | None
+    smallest_loss: float | None
+
+
+def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Split:
+    """Compare counts of requests per variant with the weights, by Pearson's chi-square test.
+
+    A variant without a weight counts as having weight 0, and a request to it is an alarm by itself.
+    "deterministic" is a split too even to be random; it is not an alarm.
+    """
+    names = sorted({*routed, *weights})
+    weighted = [name for name in names if weights.get(name, 0) > 0]
+    total, total_weight = sum(routed.values()), sum(weights[name] for name in weighted)
+    observed = {name: routed.get(name, 0) for name in names}
+    expected = {
+        name: total * weights[name] / total_weight if name in weighted else 0.0 for name in names
+    }
+    split = Split(
+        state="untested",
+        finding="no split to test: fewer than two variants took part",
+        observed=observed,
+        expected=expected,
+        p_value=None,
+        smallest_loss=None,
+    )
+    counted = "; ".join(f"{name} {observed[name]:,} of {expected[name]:,.0f}" for name in names)
+    strays = [name for name in names if name not in weighted and observed[name]]
+    if strays:
+        said = f"{' and '.join(strays)} took requests at weight 0 ({counted} expected)"
+        return replace(split, state="mismatch", finding=said)
+    if total == 0 or len(weighted) < 2:
+        return split
+    p_value = float(
+        chisquare([observed[n] for n in weighted], [expected[n] for n in weighted]).pvalue
+    )
+    loss = _smallest_loss(total, min(weights[name] for name in weighted) / total_weight)
+    split = replace(split, p_value=p_value, smallest_loss=loss)
+    if p_value < ALARM:
+        said = f"the split is not that of the weights (p {p_value:.2g}: {counted} expected)"
+        return replace(split, state="mismatch", finding=said)
+    power = (
+        "too few requests to notice even the loss of the smallest variant"
+        if loss is None
+        else f"a loss of {loss:.1%} of the smallest variant's requests shows four times in five"
+    )
+    if p_value > _DETERMINISTIC:
+        said = f"too even to be drawn at random (p {p_value:.5f}: {counted} expected); {power}"
+        return replace(split, state="deterministic", finding=said)
+    said = f"in keeping with the weights (p {p_value:.2g}: {counted} expected); {power}"
+    return replace(split, state="ok", finding=said)
+
+
+def _smallest_loss(total: int, share: float) -> float | None:
+    """Approximate by the normal: the loss moves the count by total x share x loss."""
+    z = float(ndtri(1 - ALARM / 2) + ndtri(_POWER))
+    loss = z / math.sqrt(total * share * (1 - share))
+    return loss if loss < 1 else None

@@ -1,0 +1,244 @@
+"""Can this run be trusted? Each check is a finding with its figure, and what to do about it.
+
+A failed check makes the run INVALID and replaces its verdict; a warning makes it SUSPECT and is
+said beside it. The generator's limits are those of perf_analyzer (1 % of requests late) and
+Hyperfoil (an event loop that stood still).
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Literal
+
+import pandas as pd
+
+from analysis.noise import MEMORY_S
+from analysis.read import Run
+from analysis.render.format import count, duration, latency, number, share
+from analysis.results import Check
+from analysis.split import traffic_split
+
+LATE_MS = 5.0
+LATE_SHARE_OF_MEDIAN = 0.05
+MOST_LATE = 0.01
+MOST_CPU = 0.85
+MOST_CPU_SECONDS = 0.05
+MOST_LOOP_LAG_MS = 250.0
+MOST_DRIFT = 0.10
+MOST_MISSING = 0.01
+MOST_FAILED = 0.01
+
+State = Literal["ok", "warn", "fail"]
+
+
+def validity_of(checks: Iterable[Check]) -> Literal["VALID", "SUSPECT", "INVALID"]:
+    """Give the worst state of the checks, in words."""
+    states = {check.state for check in checks}
+    if "fail" in states:
+        return "INVALID"
+    return "SUSPECT" if "warn" in states else "VALID"
+
+
+def check_run(run: Run) -> tuple[Check, ...]:
+    """Make every check that this run's records allow."""
+    checks = (
+        _records(run), _routing(run), _generator(run), _slots(run), _warmup(run),
+        _instances(run), _drift(run), _failures(run), _retries(run),
+    )  # fmt: skip
+    return tuple(check for check in checks if check is not None)
+
+
+def memory_check(run: Run, warnings: Iterable[str]) -> Check:
+    """Say whether the run was long enough for how long its noise lasts."""
+    title = "Long enough"
+    said = tuple(dict.fromkeys(warnings))
+    measured_s = run.end_s - run.start_s
+    if measured_s < 6 * MEMORY_S:
+        said = (
+            f"{duration(measured_s)} measured; below {duration(6 * MEMORY_S)} there is no verdict",
+        )
+    if said:
+        step = "Run longer (traffic.duration), or make several runs."
+        return _check("memory", title, "warn", "; ".join(said), step)
+    return _check(
+        "memory",
+        title,
+        "ok",
+        "noise is taken to last 10 s at most, as no earlier run says otherwise",
+    )
+
+
+def _records(run: Run) -> Check:
+    counts = run.counts
+    title = "Records complete"
+    finding = (
+        f"{count(counts['planned'])} planned = {count(counts['ended'])} ended + "
+        f"{count(counts['dropped'])} dropped + {count(counts['unsent'])} unsent + "
+        f"{count(counts['missing'])} missing"
+    )
+    ended_as = run.manifest["ended_as"]
+    if counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
+        step = "Make the run again; logs/locust.log in the run folder says what happened."
+        return _check("records", title, "fail", finding, step)
+    if ended_as == "running":
+        said = f"{finding}; the run has not ended, or its supervisor was killed"
+        return _check("records", title, "warn", said, "Judge the run when it has ended.")
+    if ended_as != "complete":
+        said = f"{finding}; {run.manifest.get('reason') or ended_as}"
+        return _check("records", title, "warn", said, "Make the run again, to its planned end.")
+    if counts["missing"] or counts["dropped"]:
+        step = "Give more slots (traffic.slots), or a lower rate."
+        return _check("records", title, "warn", finding, step)
+    return _check("records", title, "ok", finding)
+
+
+def _routing(run: Run) -> Check:
+    answered = run.measured[run.measured["variant_invoked"].notna()]
+    if run.plan.traffic.routing == "weighted":
+        served = answered["variant_invoked"].value_counts()
+        weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
+        split = traffic_split({str(k): int(v) for k, v in served.items()}, weights)
+        states: dict[str, State] = {"mismatch": "fail", "untested": "warn"}
+        step = None
+        if split.state == "mismatch":
+            step = "Check the weights that were in force (DescribeEndpoint), and for lost requests."
+        state = states.get(split.state, "ok")
+        return _check("split", "Traffic split", state, split.finding, step)
+    pinned = answered[answered["variant_asked"].notna()]
+    strays = pinned[pinned["variant_asked"] != pinned["variant_invoked"]]
+    title = "Pinning honoured"
+    if len(strays):
+        example = strays.iloc[0]
+        return _check(
+            "pinning",
+            title,
+            "fail",
+            f"{count(len(strays))} of {count(len(pinned))} answers came from another variant "
+            f"than the one asked for (asked {example['variant_asked']}, got "
+            f"{example['variant_invoked']})",
+            "Check arms.*.request, and whether a proxy or the endpoint drops TargetVariant.",
+        )
+    sent = run.measured["arm"].value_counts()
+    shares = ", ".join(f"{count(int(sent.get(arm, 0)))} to {arm}" for arm in run.plan.arms)
+    named = len(pinned) / len(answered) if len(answered) else 0.0
+    finding = f"every answer came from the variant asked for ({shares})" if named else shares
+    return _check("pinning", title, "ok", finding)
+
+
+def _generator(run: Run) -> Check:
+    rows = run.measured[run.measured["outcome"] != "dropped"]
+    free = rows[rows["slots_busy"] < run.manifest.get("slots", run.plan.traffic.slots)]
+    title = "Generator kept up"
+    if free.empty:
+        return _check(
+            "generator", title, "fail", "no request had a free slot when it was due",
+            "Give more slots (traffic.slots), or a lower rate.",
+        )  # fmt: skip
+    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(rows["service_ms"].median()))
+    late = float((free["lateness_ms"] > bound_ms).mean())
+    p99_ms = float(free["lateness_ms"].quantile(0.99))
+    cpu = run.health["cpu"] if len(run.health) else pd.Series([0.0])
+    busy = float((cpu > MOST_CPU).mean())
+    lag_ms = float(run.health["loop_lag_max_ms"].max()) if len(run.health) else 0.0
+    finding = (
+        f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
+        f"(p99 {latency(p99_ms)} late); CPU at most {share(float(cpu.max()))} of a core"
+    )
+    step = (
+        "Lower the rate, or give the generator a machine of its own: latencies include its delay."
+    )
+    if late > MOST_LATE:
+        return _check("generator", title, "fail", finding, step)
+    if busy > MOST_CPU_SECONDS:
+        said = f"{finding}; above {share(MOST_CPU)} in {share(busy)} of seconds"
+        return _check("generator", title, "warn", said, step)
+    if lag_ms > MOST_LOOP_LAG_MS:
+        said = f"{finding}; its event loop once stood still for {latency(lag_ms)}"
+        return _check("generator", title, "warn", said, step)
+    return _check("generator", title, "ok", finding)
+
+
+def _slots(run: Run) -> Check:
+    rows = run.measured
+    slots = run.manifest.get("slots", run.plan.traffic.slots)
+    without = int((rows["slots_busy"] >= slots).sum())
+    title = "A slot was free"
+    if without == 0:
+        most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0
+        return _check("slots", title, "ok", f"at most {count(most)} of {count(slots)} in flight")
+    return _check(
+        "slots",
+        title,
+        "warn",
+        f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy "
+        "and waited on this side; response time counts the wait",
+        "Give more slots (traffic.slots) if the endpoint should see the full load.",
+    )
+
+
+def _warmup(run: Run) -> Check:
+    cut = int((run.requests["phase"] != "measure").sum())
+    title = "Warm-up cut"
+    if cut == 0:
+        step = "Set traffic.warmup to 10s or more: first requests open connections and caches."
+        return _check("warmup", title, "warn", "no request was sent before measuring began", step)
+    return _check("warmup", title, "ok", f"the first {run.start_s:g} s ({count(cut)} requests)")
+
+
+def _instances(run: Run) -> Check | None:
+    """Arms whose instances carry unequal load differ in load, whatever their models do."""
+    endpoint = run.manifest.get("endpoint", {})
+    title = "Equal load per instance"
+    if endpoint.get("note"):
+        step = "Allow sagemaker:DescribeEndpoint and sagemaker:DescribeEndpointConfig."
+        return _check("instances", title, "warn", endpoint["note"], step)
+    load = {}
+    for name, arm in run.plan.arms.items():
+        variant = endpoint.get("variants", {}).get(run.plan.variant_of(name) or "", {})
+        if variant.get("instances"):
+            load[name] = arm.share / variant["instances"]
+    if len(load) < len(run.plan.arms):
+        return None
+    finding = ", ".join(f"{name} {share(part / sum(load.values()))}" for name, part in load.items())
+    if any(abs(a - b) > 1e-9 for a, b in pairwise(load.values())):
+        step = "Give the arms instances in proportion to their share."
+        return _check("instances", title, "warn", f"share of load per instance: {finding}", step)
+    return _check("instances", title, "ok", "each instance of each arm gets the same share")
+
+
+def _drift(run: Run) -> Check:
+    rows = run.measured[run.measured["outcome"] == "ok"]
+    quarter_ms = (run.end_s - run.start_s) * 1e3 / 4
+    first = rows[rows["scheduled_ms"] < run.start_s * 1e3 + quarter_ms]
+    last = rows[rows["scheduled_ms"] >= run.end_s * 1e3 - quarter_ms]
+    before = first.groupby("arm")["response_ms"].median()
+    change = (last.groupby("arm")["response_ms"].median() / before - 1).dropna()
+    said = ", ".join(f"{arm} {number(100 * value, 1, sign=True)}%" for arm, value in change.items())
+    finding = f"median of the last quarter against the first: {said or 'not known'}"
+    if (change.abs() > MOST_DRIFT).any():
+        step = "The intervals allow for it; a longer warm-up or run tells a trend from noise."
+        return _check("drift", "Steady", "warn", finding, step)
+    return _check("drift", "Steady", "ok", finding)
+
+
+def _failures(run: Run) -> Check:
+    rows = run.measured[run.measured["outcome"] != "dropped"]
+    failed = int((rows["outcome"] != "ok").sum())
+    finding = f"{count(failed)} of {count(len(rows))} requests failed"
+    if failed > MOST_FAILED * max(len(rows), 1):
+        step = "See the errors by kind: latency is that of the requests that succeeded only."
+        return _check("failures", "Few failures", "warn", finding, step)
+    return _check("failures", "Few failures", "ok", finding)
+
+
+def _retries(run: Run) -> Check | None:
+    retried = int((run.measured["retries"].fillna(0) > 0).sum())
+    if retried == 0:
+        return None
+    finding = f"{count(retried)} requests were retried by the SDK, and their latency holds both"
+    return _check("retries", "No hidden retries", "warn", finding, "Turn the SDK's retries off.")
+
+
+def _check(
+    name: str, title: str, state: State, finding: str, next_step: str | None = None
+) -> Check:
+    return Check(name=name, title=title, state=state, finding=finding, next_step=next_step)

@@ -1,0 +1,242 @@
+"""From results to one sentence, one reason and one exit code.
+
+Validity comes first: a run that cannot be trusted has no verdict. Then every guarded metric is
+called from its estimate, its interval and its margin, and the worst call decides.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from analysis.render import format as fmt
+from analysis.results import Answers, Call, Check, Difference, Estimate, Verdict
+from analysis.validity import validity_of
+
+ALPHA = 0.05
+EXIT_CODES = {"better": 0, "same": 0, "worse": 1, "undecided": 3, "untrusted": 4}
+_LONGEST_EXTENSION = 100
+
+
+def holm(differences: Sequence[Difference]) -> list[Difference]:
+    """Give the guarded metrics' p-values corrected for their number, over all arms.
+
+    Holm, S. (1979), A simple sequentially rejective multiple test procedure.
+    """
+    guarded = sorted(
+        (i for i, d in enumerate(differences) if d.margin is not None and d.p_value is not None),
+        key=lambda i: differences[i].p_value or 0.0,
+    )
+    corrected = list(differences)
+    largest = 0.0
+    for rank, index in enumerate(guarded):
+        p_value = differences[index].p_value or 0.0
+        largest = max(largest, min(1.0, (len(guarded) - rank) * p_value))
+        corrected[index] = replace(differences[index], p_value_holm=largest)
+    return corrected
+
+
+def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
+    """Call one metric, with a reason where it cannot be called.
+
+    A metric without a margin is called by its 95 % interval alone, and never "same".
+    """
+    estimate = item.difference if item.unit == "share" else item.ratio
+    if item.call == "refused" or estimate is None:
+        return "refused", item.reason
+    if item.precision == "imprecise":
+        return (
+            "undecided",
+            f"only {fmt.count(item.tail_requests)} requests lie beyond it: imprecise",
+        )
+    none = 0.0 if item.unit == "share" else 1.0
+    change = estimate.value - none
+    margin = item.margin or 0.0
+    sure = item.p_value_holm is None or item.p_value_holm <= ALPHA
+    low, high = estimate.interval.low, estimate.interval.high
+    # A difference of no size at all is not one that a margin of 0 calls.
+    if sure and low is not None and low > none and change >= margin:
+        return "worse", None
+    if sure and high is not None and high < none and change <= -margin:
+        return "better", None
+    if item.margin is None:
+        return "undecided", "no difference is shown, and no margin is set"
+    inner = estimate.interval_90
+    if (
+        inner.low is not None
+        and inner.high is not None
+        and none - margin < inner.low
+        and inner.high < none + margin
+    ):
+        return "same", None
+    return "undecided", item.reason or _what_would_settle(estimate, none, margin, measured_s)
+
+
+def _what_would_settle(estimate: Estimate, none: float, margin: float, measured_s: float) -> str:
+    """Say how much longer the run would have to be: half-widths shrink with the root of time."""
+    interval = estimate.interval
+    if interval.low is None or interval.high is None:
+        return "the interval is unbounded: the run is too short for this metric"
+    half = (interval.high - interval.low) / 2
+    change = abs(estimate.value - none)
+    # Towards "no difference" the room is up to the margin, towards a difference down to none.
+    room = max(margin - change, change if change >= margin else 0.0)
+    times = (half / room) ** 2 if room > 0 else float("inf")
+    if times > _LONGEST_EXTENSION:
+        return "it lies at the margin, and no run of a sensible length would settle it"
+    more_s = max((times - 1) * measured_s, 60.0)
+    return f"about {fmt.duration(60 * round(more_s / 60))} more at this rate would settle it"
+
+
+def judge(
+    differences: Iterable[Difference], checks: Iterable[Check], answers: Answers | None
+) -> Verdict:
+    """Give the verdict over all guarded metrics of all arms."""
+    checks = tuple(checks)
+    guarded = [d for d in differences if d.margin is not None]
+    validity = validity_of(checks)
+    doubts = tuple(f"{c.title}: {c.finding}." for c in checks if c.state != "ok")
+    if validity == "INVALID":
+        failed = next(check for check in checks if check.state == "fail")
+        sentence = f'Do not read on: this run fails the check "{failed.title}": {failed.finding}.'
+        return Verdict(
+            state="untrusted",
+            validity=validity,
+            sentence=sentence,
+            reasons=doubts,
+            exit_code=EXIT_CODES["untrusted"],
+        )
+    calls = {d.call for d in guarded}
+    if "worse" in calls:
+        state = "worse"
+    elif calls & {"undecided", "refused"}:
+        state = "undecided"
+    else:
+        state = "better" if "better" in calls else "same"
+    sentence = " ".join([_sentence(state, guarded), *_about_answers(answers)])
+    return Verdict(
+        state=state,  # type: ignore[arg-type]
+        validity=validity,
+        sentence=sentence,
+        reasons=(*doubts, *_reasons(guarded)),
+        exit_code=EXIT_CODES[state],
+    )
+
+
+def _sentence(state: str, guarded: Sequence[Difference]) -> str:
+    """Say what to do about the arm that decides, and the figure it rests on."""
+    if state == "worse":
+        worst = _largest([d for d in guarded if d.call == "worse"])
+        return f"Don't ship {worst.arm}: {_figure(worst)}{_beside(worst, guarded)}."
+    if state == "better":
+        best = _clearest([d for d in guarded if d.call == "better"])
+        return f"{best.arm} is the better arm: {_figure(best)}{_beside(best, guarded)}."
+    if state == "same":
+        arms = " and ".join(dict.fromkeys(d.arm for d in guarded))
+        baseline = guarded[0].baseline
+        return (
+            f"No difference that matters between {arms} and {baseline}: "
+            f"{_listed(guarded)} within {'their margins' if len(guarded) > 1 else 'its margin'}."
+        )
+    open_ones = [d for d in guarded if d.call in ("undecided", "refused")]
+    first = open_ones[0]
+    why = f"; {_clause(first.reason)}" if first.reason else ""
+    return (
+        f"Cannot tell yet whether {first.arm} differs from {first.baseline}: {_figure(first)}{why}."
+    )
+
+
+def _beside(chosen: Difference, guarded: Sequence[Difference]) -> str:
+    """Say what else was found of the arm that the sentence is about."""
+    others = [d for d in guarded if d.arm == chosen.arm and d is not chosen]
+    alike = [d for d in others if d.call == chosen.call and d.measure == chosen.measure]
+    same = [d for d in others if d.call == "same"]
+    also = f", and at {_listed(alike)} too" if alike else ""
+    return also + (f"; no difference that matters in {_listed(same)}" if same else "")
+
+
+def _clause(sentence: str) -> str:
+    """Make a sentence part of another."""
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
+
+
+def _figure(item: Difference) -> str:
+    if item.measure == "outcome":
+        change = fmt.points_change(item.difference)
+        if change is None:
+            return "too few requests for its error rate"
+        more = "fails more often" if item.call == "worse" else "fails less often"
+        verb = more if item.call in ("worse", "better") else "its error rate differs"
+        return f"{verb} than {item.baseline}, by {change.value} ({change.interval_unit})"
+    where = f"at {item.metric}" if item.metric != "mean" else "on average"
+    relative = fmt.ratio_change(item.ratio)
+    if relative is None:
+        return f"there is no interval {where}"
+    if item.call in ("worse", "better"):
+        word = "slower" if item.call == "worse" else "faster"
+        return (
+            f"{where} it is {word} than {item.baseline}, {fmt.latency(item.arm_value)} against "
+            f"{fmt.latency(item.baseline_value)} ({relative.value}, "
+            f"between {relative.interval_unit.replace(' to ', ' and ')})"
+        )
+    return f"{where} they differ by {relative.value} ({relative.interval_unit})"
+
+
+def _about_answers(answers: Answers | None) -> list[str]:
+    if answers is None:
+        return []
+    share = {arm.arm: fmt.share(arm.share) for arm in answers.arms}
+    said = []
+    for item in answers.differences:
+        if item.call in ("better", "worse"):
+            more = "more" if item.call == "better" else "less"
+            said.append(
+                f"{item.arm} is right {more} often than {item.baseline}: on {share[item.arm]} "
+                f"of {fmt.count(item.payloads)} payloads against {share[item.baseline]} "
+                f"(p {_equals(item.p_value)})."
+            )
+        elif item.p_value is not None:
+            said.append(
+                f"Which is right more often cannot be told: {item.arm} on {share[item.arm]} and "
+                f"{item.baseline} on {share[item.baseline]} of {fmt.count(item.payloads)} payloads "
+                f"(p {_equals(item.p_value)})."
+            )
+    return said
+
+
+def _equals(p_value: float | None) -> str:
+    text = fmt.p_value(p_value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _reasons(guarded: Sequence[Difference]) -> tuple[str, ...]:
+    return tuple(
+        f"{d.arm}, {fmt.metric_word(d.metric)}: {fmt.call_word(d.call, d.measure)[2:]}"
+        + (f" ({_clause(d.reason)})" if d.reason else "")
+        + "."
+        for d in guarded
+    )
+
+
+def _clearest(items: Sequence[Difference]) -> Difference:
+    """Give the first, in the plan's order, whose interval ends on both sides."""
+    return next((item for item in items if _is_bounded(item)), items[0])
+
+
+def _largest(items: Sequence[Difference]) -> Difference:
+    """Give the one that is furthest beyond its margin, of those with an interval that ends."""
+
+    def size(item: Difference) -> float:
+        estimate = item.difference if item.unit == "share" else item.ratio
+        none = 0.0 if item.unit == "share" else 1.0
+        return abs(estimate.value - none) / (item.margin or 1.0) if estimate else 0.0
+
+    return max([item for item in items if _is_bounded(item)] or items, key=size)
+
+
+def _is_bounded(item: Difference) -> bool:
+    interval = item.difference.interval if item.difference else None
+    return interval is not None and interval.low is not None and interval.high is not None
+
+
+def _listed(items: Sequence[Difference]) -> str:
+    names = list(dict.fromkeys(fmt.metric_word(d.metric) for d in items))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

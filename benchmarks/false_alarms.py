@@ -1,0 +1,114 @@
+"""How often does each test call a difference between arms that are equal, or find one that is not?
+
+Draws runs of the streams in `analysis.simulate` and prints a Markdown table of the share of runs in
+which each test rejects a ratio of 1 at 5 %: SWAP-2S beside tests that count requests. With
+`--effect 1.1` the arm is 10 % slower and the shares are detections.
+
+    python -m benchmarks.false_alarms --runs 1000
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+from scipy.stats import binom, ks_2samp, mannwhitneyu, ttest_ind
+
+from analysis.noise import Refusal, draw_signs
+from analysis.simulate import STREAMS, TwoArms
+from analysis.swap import mean_test, quantile_test
+from analysis.windows import Floats, windowed
+
+ALPHA = 0.05
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+SIGNS = draw_signs(np.random.default_rng(0))
+
+
+def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
+    sample = windowed(
+        arms.baseline_ms,
+        arms.baseline_at_s,
+        arms.arm_ms,
+        arms.arm_at_s,
+        start_s=0,
+        end_s=duration_s,
+    )
+    tests = {
+        f"**SWAP-2S {name}**": quantile_test(sample, quantile, signs=SIGNS)
+        for name, quantile in QUANTILES.items()
+    }
+    tests["**SWAP-2S mean**"] = mean_test(sample, signs=SIGNS)
+    return {
+        name: None if isinstance(test, Refusal) else test.p_value() < ALPHA
+        for name, test in tests.items()
+    }
+
+
+def bootstrap_quantile(rng: np.random.Generator, values: Floats, quantile: float) -> Floats:
+    """Bootstrap 1,000 times: a resample's order statistic is the sample's at a beta rank."""
+    rank = math.ceil(quantile * values.size)
+    ranks = rng.beta(rank, values.size - rank + 1, 1000) * values.size
+    return np.asarray(np.sort(values)[ranks.astype(int)])
+
+
+def request_rejections(rng: np.random.Generator, arms: TwoArms) -> dict[str, bool]:
+    a, b = arms.baseline_ms, arms.arm_ms
+    rejected = {
+        "Welch's t-test": float(ttest_ind(a, b, equal_var=False).pvalue) < ALPHA,
+        "Mann-Whitney": float(mannwhitneyu(a, b).pvalue) < ALPHA,
+        "Kolmogorov-Smirnov": float(ks_2samp(a, b).pvalue) < ALPHA,
+    }
+    for name, quantile in QUANTILES.items():
+        ratios = bootstrap_quantile(rng, b, quantile) / bootstrap_quantile(rng, a, quantile)
+        low, high = np.quantile(ratios, [ALPHA / 2, 1 - ALPHA / 2])
+        rejected[f"bootstrap of requests, {name}"] = bool(low > 1 or high < 1)
+    return rejected
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--duration", type=float, default=600.0, help="seconds")
+    parser.add_argument("--rate", type=float, default=33.3, help="requests a second and arm")
+    parser.add_argument("--effect", type=float, default=1.0, help="the true ratio")
+    parser.add_argument("--streams", default=",".join(STREAMS))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+
+    started = time.perf_counter()
+    names = options.streams.split(",")
+    shares: dict[str, dict[str, str]] = {}
+    for name in names:
+        rng = np.random.default_rng([options.seed, sorted(STREAMS).index(name)])
+        rejected: Counter[str] = Counter()
+        judged: Counter[str] = Counter()
+        for run in range(options.runs):
+            arms = STREAMS[name](
+                rng, duration_s=options.duration, rate_rps=options.rate, effect=options.effect
+            )
+            found = {**swap_rejections(arms, options.duration), **request_rejections(rng, arms)}
+            for test, rejects in found.items():
+                judged[test] += rejects is not None
+                rejected[test] += bool(rejects)
+            if run % 100 == 99:
+                print(f"{name} {run + 1}/{options.runs}", file=sys.stderr)
+        for test in found:
+            share = f"{rejected[test] / judged[test]:.3f}" if judged[test] else "refused"
+            shares.setdefault(test, {})[name] = share
+
+    print(f"| test | {' | '.join(names)} |")
+    print(f"|---|{'---|' * len(names)}")
+    for test, row in shares.items():
+        print(f"| {test} | {' | '.join(row[name] for name in names)} |")
+    low, high = (binom.ppf(p, options.runs, ALPHA) / options.runs for p in (0.0005, 0.9995))
+    print(
+        f"\n{options.runs} runs of {options.duration:g} s at {options.rate:g} requests a second "
+        f"and arm; true ratio {options.effect:g}.\nA test that rejects 5 % of runs shows "
+        f"{low:.3f} to {high:.3f} (99.9 %). {time.perf_counter() - started:.0f} s on one core."
+    )
+
+
+if __name__ == "__main__":
+    main()

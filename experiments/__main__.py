@@ -1,0 +1,5 @@
+"""`python -m experiments` is `abreast`."""
+
+from experiments.cli import main
+
+main()

@@ -1,0 +1,359 @@
+"""The one command line, `abreast`. Subcommands import what they need when they run.
+
+stdout carries the result, stderr everything else. Exit codes: 0 good, 1 the verdict is bad,
+2 usage or plan error, 3 cannot tell yet, 4 the run cannot be trusted, 70 a fault in abreast itself,
+130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.errors import AbreastError
+
+if TYPE_CHECKING:
+    from analysis.results import Report
+
+FAULT = 70
+INTERRUPTED = 130
+_WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
+"""ClickException, which Typer takes from Click or carries itself, by version."""
+_FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
+
+app = typer.Typer(
+    name="abreast",
+    help="Load-test SageMaker endpoints and compare their variants, with a verdict that says how "
+    "sure it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+PlanName = Annotated[str, typer.Argument(metavar="PLAN", help="A built-in plan's name, or a file.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the plan.")
+]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        "--fail-on",
+        metavar="KINDS",
+        help="Which verdicts give a non-zero exit code: bad, untrusted, undecided.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print report.json instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+ALL = "bad,untrusted,undecided"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"abreast {metadata.version('abreast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+@app.command()
+def run(
+    plan: PlanName,
+    out: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("reports"),
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the plan and say what would be sent.")
+    ] = False,
+    fail_on: FailOn = ALL,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment, judge it, and write its report.
+
+    For example:
+
+      abreast run ab
+
+      abreast run my-plan.toml --set traffic.rate=50 --set traffic.duration=10m
+    """
+    from experiments import launch, payloads
+    from experiments.plan import find, load, text_as_run
+    from experiments.progress import Progress
+
+    codes = _fail_codes(fail_on)
+    path = find(plan)
+    loaded = load(path, overrides)
+    bodies = payloads.load(loaded, path)
+    _say(_foreseen(loaded))
+    if dry_run:
+        typer.echo(_summary(loaded, len(bodies)))
+        return
+    with Progress(quiet=quiet) as progress:
+        folder = launch.run(
+            loaded, path, text_as_run(path, overrides), overrides, out, progress.tell
+        )
+    report = _judge(folder.path, write=True)
+    interrupted = report.run.ended_as == "interrupted"
+    _print(report, folder.path, as_json=as_json, quiet=quiet)
+    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(report, codes))
+
+
+@app.command()
+def compare(
+    run: RunPath,
+    fail_on: FailOn = ALL,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a run again from its records: which arm is faster, by how much, how sure.
+
+    For example:
+
+      abreast compare reports/20260131-120000-ab-1a2b
+
+      abreast compare reports/20260131-120000-ab-1a2b --json
+    """
+    codes = _fail_codes(fail_on)
+    report = _judge(run, write=False)
+    _print(report, None, as_json=as_json, quiet=quiet)
+    raise typer.Exit(_exit_code(report, codes))
+
+
+@app.command()
+def report(
+    run: RunPath,
+    fail_on: FailOn = ALL,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a run and write report.html, report.md and report.json into its folder.
+
+    For example:
+
+      abreast report reports/20260131-120000-ab-1a2b
+
+      abreast report reports/20260131-120000-ab-1a2b --quiet --fail-on bad,untrusted
+    """
+    codes = _fail_codes(fail_on)
+    judged = _judge(run, write=True)
+    _print(judged, run, as_json=as_json, quiet=quiet)
+    raise typer.Exit(_exit_code(judged, codes))
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="PLAN|RUN", help="A plan, or a run folder.")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    debug: Debug = False,
+) -> None:
+    """Show a plan as it is understood, or what a run folder holds.
+
+    For example:
+
+      abreast show ab
+
+      abreast show reports/20260131-120000-ab-1a2b
+    """
+    from experiments import payloads
+    from experiments.plan import find, load
+
+    if Path(what).is_dir():
+        typer.echo(_run_summary(Path(what)))
+        return
+    path = find(what)
+    loaded = load(path, overrides)
+    typer.echo(_summary(loaded, len(payloads.load(loaded, path))))
+    typer.echo("\n" + loaded.model_dump_json(indent=2, exclude_none=True))
+
+
+@app.command()
+def serve(
+    endpoint: Annotated[
+        Path, typer.Argument(metavar="ENDPOINT", help="An endpoint file, or digits for the demo's.")
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8080,
+    debug: Debug = False,
+) -> None:
+    """Serve a SageMaker endpoint on this machine until Ctrl-C.
+
+    For example:
+
+      abreast serve digits
+
+      abreast serve my.endpoint.toml --port 9000
+    """
+    from experiments.local import server
+    from experiments.local.process import Announcement
+    from experiments.plan import BUILT_IN
+
+    def announce(ready: Announcement) -> None:
+        typer.echo(
+            f"Serving {ready.endpoint} ({', '.join(ready.variants)}) at {ready.url}; "
+            "Ctrl-C ends it. For other programs:",
+            err=True,
+        )
+        typer.echo(ready.exports(), nl=False)
+
+    built_in = BUILT_IN / f"{endpoint}.endpoint.toml"
+    server.run(
+        built_in if built_in.is_file() and not endpoint.is_file() else endpoint,
+        host=host,
+        port=port,
+        announce=announce,
+    )
+
+
+def _fail_codes(kinds: str) -> set[int]:
+    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    for kind in wanted:
+        if kind not in _FAIL_ON:
+            raise AbreastError(
+                f'--fail-on: "{kind}" is not known.', "Give any of bad, untrusted, undecided."
+            )
+    return {_FAIL_ON[kind] for kind in wanted}
+
+
+def _exit_code(report: "Report", fail_on: set[int]) -> int:
+    code = report.verdict.exit_code
+    return code if code in fail_on else 0
+
+
+def _judge(path: Path, *, write: bool) -> "Report":
+    from analysis import compare as judge
+    from analysis import read_run, render
+    from experiments import launch, run_folder
+
+    folder = run_folder.open_folder(path)
+    if run_folder.read_manifest(folder)["ended_as"] != "running":
+        launch.finish(folder)
+    judged = judge(read_run(path)).report
+    if write:
+        render.write(judged, folder.path)
+    return judged
+
+
+def _print(report: "Report", folder: Path | None, *, as_json: bool, quiet: bool) -> None:
+    from analysis.render import json, text
+
+    if as_json:
+        typer.echo(json.render(report))
+    elif quiet:
+        typer.echo(report.verdict.sentence)
+    else:
+        colour = "NO_COLOR" not in os.environ and (
+            "FORCE_COLOR" in os.environ or sys.stdout.isatty()
+        )
+        typer.echo(text.render(report, colour=colour))
+        if folder is not None:
+            typer.echo(_near(folder / "report.html"))
+
+
+def _near(path: Path) -> str:
+    """Give a path as short as it can be typed from here."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def _foreseen(plan: object) -> Iterable[str]:
+    from analysis.power import foreseen
+
+    return foreseen(plan)  # type: ignore[arg-type]
+
+
+def _summary(plan: object, payloads: int) -> str:
+    from experiments.plan import Plan
+
+    assert isinstance(plan, Plan)
+    traffic = plan.traffic
+    expected = traffic.rate * plan.planned_s
+    arms = ", ".join(
+        f"{arm} ({plan.variant_of(arm) or 'told apart otherwise'})" for arm in plan.arms
+    )
+    lines = [
+        f"question   {plan.question}: {plan.compare.baseline} is the baseline",
+        f"endpoint   {plan.endpoint.name} at {plan.endpoint.target}",
+        f"arms       {arms}",
+        f"traffic    {traffic.routing}, {traffic.arrivals} arrivals at {traffic.rate:g} req/s, "
+        f"{traffic.warmup:g} s warm-up, {traffic.duration:g} s measured",
+        f"requests   about {expected:,.0f}, from {payloads:,} payloads, "
+        f"{traffic.slots:,} in flight at most",
+        "guarded    " + ", ".join(f"{m} {v:.2%}" for m, v in plan.compare.margins.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _run_summary(path: Path) -> str:
+    from analysis import read_run
+
+    run = read_run(path)
+    outcomes = run.requests["outcome"].value_counts()
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    lines = [
+        f"run        {run.id}, started {run.manifest['started_at']}, ended as "
+        f"{run.manifest['ended_as']}",
+        "requests   " + ", ".join(f"{n:,} {name}" for name, n in run.counts.items()),
+        "outcomes   " + (", ".join(f"{n:,} {o}" for o, n in outcomes.items()) or "none"),
+        f"folder     {size / 1e6:.1f} MB: "
+        + ", ".join(sorted(file.name for file in path.iterdir())),
+    ]
+    return _summary(run.plan, run.requests["payload"].nunique()) + "\n" + "\n".join(lines)
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def main() -> None:
+    """Run the command line, and turn every failure into a message and an exit code."""
+    debug = "--debug" in sys.argv
+    # A message must not fail because the terminal cannot show a sign of it.
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    try:
+        code = app(standalone_mode=False)
+    except AbreastError as error:
+        _report_error(str(error), debug=debug)
+        code = error.exit_code
+    except _WRONG_USAGE as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _report_error("Interrupted before any request was sent.", debug=debug)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last resort, for exit code 70
+        _report_error(
+            f"This is a fault in abreast: {type(error).__name__}: {error}\n"
+            "Run the command again with --debug for the traceback.",
+            debug=debug,
+        )
+        code = FAULT
+    sys.exit(code or 0)
+
+
+def _report_error(text: str, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"abreast: {text}", err=True)

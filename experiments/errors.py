@@ -1,0 +1,31 @@
+"""What can go wrong that a user can mend, said in one sentence with what to do next."""
+
+
+class AbreastError(Exception):
+    """An error to be shown without a traceback.
+
+    `message` says what it was and where (file, key, value); `hint` says what to do next.
+    The process exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class PlanError(AbreastError):
+    """A plan, or a file that a plan names, says something that cannot be run."""
+
+
+class EndpointError(AbreastError):
+    """The endpoint is not there, does not answer, or is not what the plan says it is."""
+
+
+class RunFolderError(AbreastError):
+    """A run folder cannot be written, or cannot be read."""

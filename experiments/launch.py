@@ -1,0 +1,221 @@
+"""Supervises a run: starts the local endpoint and Locust as child processes, waits, counts.
+
+This process imports neither locust nor boto3, so a Locust process that is killed still leaves a
+run folder that can be read and judged. Children live in sessions of their own, so that Ctrl-C
+reaches this process only, and end at the latest when it does.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyarrow.parquet as pq
+
+import experiments
+from experiments import fingerprint, run_folder
+from experiments.errors import AbreastError, EndpointError
+from experiments.local import process as local_endpoint
+from experiments.plan import Plan
+from experiments.run_folder import RunFolder
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+_NOT_FOR_THE_CHILD = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+
+
+def run(
+    plan: Plan,
+    plan_path: Path,
+    plan_text: str,
+    overrides: Sequence[str],
+    out: Path,
+    tell: Tell,
+) -> RunFolder:
+    """Make one run and give its folder, with the records compacted and counted.
+
+    `tell` is called with what happens meanwhile: dicts with a `kind`, "progress" about each
+    second. A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
+
+    Raises:
+        AbreastError: the run could not start. Its folder is removed, since it holds nothing.
+    """
+    folder = run_folder.create(out, plan_path.stem, plan_text)
+    run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
+    begun = 0
+
+    def count_and_tell(message: Mapping[str, Any]) -> None:
+        nonlocal begun
+        begun = message.get("begun", begun)
+        tell(message)
+
+    try:
+        with _local_endpoint(plan, plan_path, folder, tell) as environment:
+            code = _run_locust(plan_path, overrides, folder, environment, count_and_tell)
+    except BaseException:
+        _discard(folder)
+        raise
+    finish(folder, begun=begun, exit_code=code)
+    return folder
+
+
+def finish(folder: RunFolder, begun: int = 0, exit_code: int | None = 0) -> dict[str, Any]:
+    """Compact the records of a run that has ended and account for every planned request, once."""
+    manifest = run_folder.read_manifest(folder)
+    if "counts" in manifest:
+        return manifest
+    run_folder.compact(folder)
+    columns = pq.read_table(folder.requests, columns=["seq", "outcome"])
+    outcomes = columns["outcome"].to_pylist()
+    dropped = outcomes.count("dropped")
+    counts = run_folder.account(
+        planned=manifest.get("planned", 0),
+        begun=max(manifest.get("begun", 0), begun),
+        ended=len(outcomes) - dropped,
+        dropped=dropped,
+    )
+    if manifest["ended_as"] == "running":
+        ended = {"ended_as": "crashed", "reason": _crash_reason(exit_code)}
+    else:
+        ended = {}
+    return run_folder.update_manifest(folder, counts=counts, **ended)
+
+
+def _crash_reason(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"The Locust process was killed by {signal.Signals(-exit_code).name}."
+    return f"The Locust process ended with exit code {exit_code}; see logs/locust.log."
+
+
+@contextmanager
+def _local_endpoint(
+    plan: Plan, plan_path: Path, folder: RunFolder, tell: Tell
+) -> Iterator[dict[str, str]]:
+    environment = dict(os.environ)
+    if plan.endpoint.config is None:
+        yield environment
+        return
+    tell({"kind": "note", "text": "Starting the local endpoint and its models."})
+    endpoint = local_endpoint.start(plan_path.parent / plan.endpoint.config, log_dir=folder.logs)
+    try:
+        if endpoint.endpoint != plan.endpoint.name:
+            raise EndpointError(
+                f'{plan_path}: endpoint.name is "{plan.endpoint.name}", but '
+                f'{plan.endpoint.config} is the endpoint "{endpoint.endpoint}".',
+                "Make the two names the same.",
+            )
+        for name in _NOT_FOR_THE_CHILD:
+            environment.pop(name, None)
+        yield {**environment, **endpoint.environment()}
+    finally:
+        endpoint.stop()
+
+
+def _run_locust(
+    plan_path: Path,
+    overrides: Sequence[str],
+    folder: RunFolder,
+    environment: Mapping[str, str],
+    tell: Tell,
+) -> int:
+    home = Path(experiments.__file__).parent.parent
+    read_fd, write_fd = os.pipe()
+    command = [
+        sys.executable, "-P", "-m", "experiments.traffic",
+        "-f", str(home / "locustfile.py"), "--headless", "--only-summary",
+        "--plan", str(plan_path.absolute()),
+        *(part for override in overrides for part in ("--set", override)),
+        "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
+    ]  # fmt: skip
+    clean = {k: v for k, v in environment.items() if not k.startswith("LOCUST_")}
+    clean["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, sys.path)])
+    with (folder.logs / "locust.log").open("wb") as log:
+        child = subprocess.Popen(
+            command,
+            env=clean,
+            cwd=folder.path,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[write_fd],
+            start_new_session=True,
+        )
+    os.close(write_fd)
+    try:
+        with _interrupts_go_to(child, tell):
+            error = _listen(read_fd, tell)
+            code = child.wait()
+    finally:
+        os.close(read_fd)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        if child.stdin:
+            child.stdin.close()
+    if error is not None:
+        raise error
+    if "planned" not in run_folder.read_manifest(folder) and code != 0:
+        tail = (folder.logs / "locust.log").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{tail}")
+    return code
+
+
+def _listen(read_fd: int, tell: Tell) -> AbreastError | None:
+    """Pass on the child's messages until it closes its end; give the error it could not pass."""
+    error = None
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(read_fd, selectors.EVENT_READ)
+        while True:
+            selector.select()
+            data = os.read(read_fd, 65536)
+            if not data:
+                return error
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if message["kind"] == "error":
+                    error = EndpointError(message["message"], message["hint"])
+                else:
+                    tell(message)
+
+
+@contextmanager
+def _interrupts_go_to(child: subprocess.Popen[bytes], tell: Tell) -> Iterator[None]:
+    """Ask the child to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
+    received = 0
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
+                  "Press Ctrl-C again to stop at once."})  # fmt: skip
+            child.terminate()
+        else:
+            child.kill()
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _discard(folder: RunFolder) -> None:
+    """Remove a folder that holds no record; keep one that does."""
+    if any(folder.raw.glob("*.arrows")):
+        return
+    for path in sorted(folder.path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.path.rmdir()

@@ -1,0 +1,1 @@
+"""A SageMaker endpoint on this machine: real HTTP, real signatures, real models."""

@@ -1,0 +1,243 @@
+"""A small HTTP/1.1 server on asyncio and httptools: Request in, Response out, one at a time."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from http.client import responses as phrases
+from typing import Any, TypeVar, cast
+
+import httptools
+
+from experiments.errors import EndpointError
+
+BACKLOG = 1024
+"""A short backlog drops connections of a burst, and each then waits a second for its next SYN."""
+
+HEAD_LIMIT_BYTES = 65_536
+"""Request line and headers; what one read from the socket brings is let through beyond it."""
+
+BODY_LIMIT_BYTES = 6_291_456
+"""SageMaker's limit on the body of an invocation."""
+
+_T = TypeVar("_T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it came: `target` still escaped, header names in lower case.
+
+    A header that came more than once has its values joined with commas.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What is sent back. The server adds Content-Length, Date and Connection."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def text(status: int, message: str) -> Response:
+    """Return a response that says `message` in plain text."""
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return Response(status=status, headers=headers, body=message.encode())
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run `main` to its end, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        EndpointError: the port is in use, or the address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "the port is in use by another process" if in_use else str(error).rstrip(".")
+        raise EndpointError(
+            f"Cannot listen on {host}, port {port}: {why}.",
+            "Choose another port, or 0 for a free one.",
+        ) from error
+    # Its connections inherit this. asyncio sets it only where the socket states its protocol.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def serve(handler: Handler, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer requests on `listener` while the context lasts; then drop its connections."""
+    connections: set[_Connection] = set()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(handler, connections), sock=listener, backlog=BACKLOG
+    )
+    try:
+        yield
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.transport.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection: parses what arrives, and answers it in order."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, handler: Handler, connections: set["_Connection"]) -> None:
+        self._handler = handler
+        self._connections = connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[tuple[Request | Response, bool]] = deque()
+        self._answering: asyncio.Task[None] | None = None
+        self._input_ended = False
+        self._in_body = False
+        self._head_bytes = 0
+        self.on_message_begin()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._input_ended:
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._input_ended = True  # what follows is in a protocol that is not spoken here
+        except httptools.HttpParserError as error:
+            self._refuse(text(400, f"This is not HTTP/1.1: {error}."))
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(text(431, f"The headers exceed {HEAD_LIMIT_BYTES} bytes."))
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # a trailer of a chunked body is none of the headers
+        key = name.decode("latin-1").lower()
+        content = value.decode("latin-1").strip(" \t")
+        if key in self._headers:
+            content = f"{self._headers[key]},{content}"
+        self._headers[key] = content
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        self._head_bytes = 0
+        # curl waits a second for this before it sends a long body.
+        if self._answering is None and "100-continue" in self._headers.get("expect", ""):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        # A body over the limit is still read to its end: a client that is writing does not listen.
+        self._body_bytes += len(body)
+        if self._body_bytes <= BODY_LIMIT_BYTES:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        parser = self._parser
+        method = parser.get_method().decode("ascii")
+        # Keep-alive is not granted to HTTP/1.0; and a body that HEAD does not expect must not be
+        # taken for the next answer.
+        stays = parser.should_keep_alive() and not parser.should_upgrade()
+        stays = stays and parser.get_http_version() == "1.1" and method != "HEAD"
+        item: Request | Response = Request(
+            method=method,
+            target=self._target.decode("latin-1"),
+            headers=self._headers,
+            body=b"".join(self._body),
+        )
+        if self._body_bytes > BODY_LIMIT_BYTES:
+            item = text(413, f"HTTP content length exceeded {BODY_LIMIT_BYTES} bytes.")
+        self._enqueue(item, stays)
+
+    def _refuse(self, response: Response) -> None:
+        self._input_ended = True
+        self._enqueue(response, stays=False)
+
+    def _enqueue(self, item: Request | Response, stays: bool) -> None:
+        if self._answering is None:
+            self._answering = asyncio.get_running_loop().create_task(self._answer(item, stays))
+        else:
+            self._waiting.append((item, stays))
+            self.transport.pause_reading()
+
+    async def _answer(self, item: Request | Response, stays: bool) -> None:
+        while True:
+            response = item if isinstance(item, Response) else await self._handle(item)
+            self.transport.write(_encode(response, stays))
+            if not stays:
+                self._input_ended = True
+                self.transport.close()
+                return
+            if not self._waiting:
+                break
+            item, stays = self._waiting.popleft()
+        self._answering = None
+        self.transport.resume_reading()
+
+    async def _handle(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.target)
+            return text(500, "The server failed; its log says how.")
+
+
+def _encode(response: Response, stays: bool) -> bytes:
+    """Head and body in one piece: two small writes would wait for each other's acknowledgement."""
+    lines = [f"HTTP/1.1 {response.status} {phrases.get(response.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in response.headers.items()]
+    lines += [f"Content-Length: {len(response.body)}", f"Date: {_date(int(time.time()))}"]
+    if not stays:
+        lines.append("Connection: close")
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + response.body
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

@@ -1,0 +1,147 @@
+"""A model server of its own process: one model behind SageMaker's container contract.
+
+GET /ping says that it is ready; POST /invocations predicts, from JSON or CSV to JSON or CSV.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.errors import AbreastError
+from experiments.local import child, http
+from experiments.local.http import Handler, Request, Response
+from experiments.local.models import digits
+
+JSON = "application/json"
+CSV = "text/csv"
+
+Rows = NDArray[np.float64]
+Predict = Callable[[Rows], NDArray[np.int64]]
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def application(predict: Predict, features: int) -> Handler:
+    """Return the handler that serves `predict`, which maps rows of `features` numbers to labels.
+
+    Predictions run one at a time in a thread of their own, so that pings are answered meanwhile.
+    """
+    worker = ThreadPoolExecutor(max_workers=1)
+
+    async def handle(request: Request) -> Response:
+        path = request.target.partition("?")[0]
+        method = {"/ping": "GET", "/invocations": "POST"}.get(path)
+        if method is None:
+            return http.text(404, "This model server answers GET /ping and POST /invocations.")
+        if request.method != method:
+            return http.text(405, f"{path} takes {method}.")
+        if path == "/ping":
+            return Response(status=200, headers={}, body=b"")
+        try:
+            kind = _media_type(request.headers.get("content-type", ""))
+            wanted = _wanted(request.headers.get("accept"), kind)
+            rows = _rows(kind, request.body, features)
+        except _RefusedError as refused:
+            return http.text(refused.status, str(refused))
+        labels = await asyncio.get_running_loop().run_in_executor(worker, predict, rows)
+        return Response(status=200, headers={"Content-Type": wanted}, body=_written(wanted, labels))
+
+    return handle
+
+
+def _media_type(value: str) -> str:
+    kind = value.partition(";")[0].strip().lower()
+    if kind not in (JSON, CSV):
+        raise _RefusedError(415, f'Content-Type is "{value}"; this model reads {JSON} and {CSV}.')
+    return kind
+
+
+def _wanted(accept: str | None, kind: str) -> str:
+    if not accept:
+        return kind
+    for media_range in accept.split(","):
+        wanted = media_range.partition(";")[0].strip().lower()
+        if wanted == "*/*":
+            return kind
+        if wanted in (JSON, CSV):
+            return wanted
+    raise _RefusedError(406, f'Accept is "{accept}"; this model writes {JSON} and {CSV}.')
+
+
+def _rows(kind: str, body: bytes, features: int) -> Rows:
+    try:
+        content = body.decode("utf-8")
+        rows = _read_json(content) if kind == JSON else _read_csv(content)
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(400, f"The body cannot be read as {kind}: {error}") from None
+    if rows.ndim != 2 or rows.shape[1] != features or not len(rows) or rows.dtype.kind not in "iuf":
+        raise _RefusedError(400, f"The body must hold rows of {features} numbers each.")
+    values = rows.astype(np.float64)
+    if not (np.abs(values) < np.finfo(np.float32).max).all():  # NaN is not, either
+        raise _RefusedError(400, "The body must hold numbers that a 32-bit float can hold.")
+    return values
+
+
+def _read_json(content: str) -> NDArray[Any]:
+    document = json.loads(content, parse_constant=_not_json)
+    if not isinstance(document, dict) or "instances" not in document:
+        raise ValueError('it must be an object with the key "instances".')
+    return np.array(document["instances"])
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON.")
+
+
+def _read_csv(content: str) -> NDArray[Any]:
+    return np.array([[float(cell) for cell in line.split(",")] for line in content.splitlines()])
+
+
+def _written(kind: str, labels: NDArray[np.int64]) -> bytes:
+    if kind == JSON:
+        return json.dumps({"predictions": [{"label": int(label)} for label in labels]}).encode()
+    return "".join(f"{label}\n" for label in labels).encode()
+
+
+async def _serve(handler: Handler, port: int) -> None:
+    listener = http.listen("127.0.0.1", port)
+    async with http.serve(handler, listener):
+        sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def main() -> int:
+    """Serve the model named on the command line until stdin ends; the exit status."""
+    parser = argparse.ArgumentParser(description="Serve one of abreast's own models.")
+    parser.add_argument("--model", required=True, choices=get_args(digits.ModelName))
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    child.end_with_parent()
+    try:
+        predict = digits.load(options.model).predict
+        predict(np.zeros((1, digits.FEATURES)))  # the first prediction is slower than the others
+        http.run(_serve(application(predict, digits.FEATURES), options.port))
+    except AbreastError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""A local endpoint as a child process: start it, know how to call it, stop it."""
+
+import json
+import selectors
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.errors import EndpointError
+from experiments.local import child
+
+READY_WITHIN_S = 90.0
+_STOP_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What a client must know to call a local endpoint; its server's line on stdout, in JSON."""
+
+    url: str
+    port: int
+    endpoint: str
+    region: str
+    access_key_id: str
+    secret_access_key: str
+    variants: tuple[str, ...]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which the AWS SDKs and the AWS CLI call this endpoint."""
+        return {
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url,
+            "AWS_ENDPOINT_URL_SAGEMAKER": self.url,
+            "AWS_ENDPOINT_URL_CLOUDWATCH": self.url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def exports(self) -> str:
+        """Return the same variables as lines for a POSIX shell."""
+        variables = self.environment().items()
+        return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalEndpoint(Announcement):
+    """A local endpoint that runs as a child of this process, and ends with it at the latest."""
+
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    def stop(self) -> None:
+        """End the endpoint and its models. It may be called again."""
+        _stop(self.process)
+
+
+def start(config_path: Path, *, port: int = 0, log_dir: Path | None = None) -> LocalEndpoint:
+    """Start the endpoint that a file describes, and return when it answers.
+
+    What it and its models say goes to files in `log_dir`, or to temporary ones.
+
+    Raises:
+        EndpointError: it did not start; with what it said of that.
+    """
+    arguments = [str(config_path), "--port", str(port), "--lifeline"]
+    if log_dir is not None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        arguments += ["--log-dir", str(log_dir)]
+    with (log_dir / "endpoint.log").open("w+b") if log_dir else tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            child.command("experiments.local.server", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=child.environment(),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops the child
+        )
+        try:
+            line = _first_line(process)
+            if line:
+                known = json.loads(line)
+                known["variants"] = tuple(known["variants"])
+                return LocalEndpoint(**known, process=process)
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip()
+            raise EndpointError(
+                said
+                or f"The local endpoint of {config_path} is not ready after "
+                f"{READY_WITHIN_S:g} s, and says nothing."
+            )
+        except BaseException:
+            _stop(process)
+            raise
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the line that says it is ready; empty when the child ends or takes too long."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return process.stdout.readline() if selector.select(READY_WITHIN_S) else b""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()

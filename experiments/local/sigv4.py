@@ -1,0 +1,146 @@
+"""Is a request signed by whom it says it is, as AWS Signature Version 4 has the server check?
+
+Method: "Create a signed AWS API request" in the IAM User Guide, for services other than S3.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from urllib.parse import quote
+
+from experiments.local.http import Request
+from experiments.local.service_error import ServiceError
+
+MAX_SKEW = timedelta(minutes=5)
+
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/,\s]+)/(?P<date>[^/,\s]+)/(?P<region>[^/,\s]+)"
+    r"/(?P<service>[^/,\s]+)/aws4_request\s*,\s*SignedHeaders=(?P<headers>[^,\s]+)"
+    r"\s*,\s*Signature=(?P<signature>[0-9a-f]{64})"
+)
+_SPACES = re.compile(r"[ \t]+")
+_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """The one key pair that may call, and the region that it must name."""
+
+    access_key_id: str
+    secret_access_key: str
+    region: str
+
+
+def verify(request: Request, credentials: Credentials, *, service: str, now: datetime) -> None:
+    """Return when `request` was signed with `credentials` for `service` within 5 minutes of `now`.
+
+    Raises:
+        ServiceError: 403, with the code that AWS gives for what is wrong.
+    """
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        raise ServiceError(
+            403, "MissingAuthenticationTokenException", "Missing Authentication Token"
+        )
+    claim = _AUTHORIZATION.fullmatch(authorization)
+    if claim is None:
+        raise ServiceError(
+            403,
+            "IncompleteSignatureException",
+            "The Authorization header must have the algorithm AWS4-HMAC-SHA256 and the parameters "
+            "Credential, SignedHeaders and Signature.",
+        )
+    key_id, date, region, claimed_service, names, signature = claim.groups()
+    signed = names.split(";")
+    timestamp = request.headers.get("x-amz-date", "")
+    if key_id != credentials.access_key_id:
+        raise ServiceError(
+            403,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        )
+    if region != credentials.region:
+        raise _invalid(f"Credential should be scoped to a valid region, not '{region}'.")
+    if claimed_service != service:
+        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+    for name in ("host", "x-amz-date", "x-amz-security-token"):
+        if name not in signed and (name in request.headers or name == "host"):
+            raise _invalid(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+    _check_time(timestamp, date, now)
+
+    hashed = hashlib.sha256(canonical_request(request, signed)).hexdigest()
+    to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{date}/{region}/{service}/aws4_request\n{hashed}"
+    key = _signing_key(credentials.secret_access_key, date, region, service)
+    if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), signature):
+        raise _invalid(
+            "The request signature we calculated does not match the signature you provided. Check "
+            "your AWS Secret Access Key and signing method. Consult the service documentation for "
+            "details."
+        )
+
+
+def canonical_request(request: Request, signed: list[str]) -> bytes:
+    """Return the text that is hashed and signed: all that a signature binds of `request`."""
+    path, _, query = request.target.partition("?")
+    pairs = sorted(pair.partition("=") for pair in query.split("&")) if query else []
+    headers = request.headers
+    parts = [
+        request.method,
+        quote(_without_dot_segments(path), safe="/~"),
+        "&".join(f"{name}={value}" for name, _, value in pairs),
+        *(f"{name}:{_SPACES.sub(' ', headers.get(name, ''))}" for name in signed),
+        "",
+        ";".join(signed),
+        hashlib.sha256(request.body).hexdigest(),
+    ]
+    return "\n".join(parts).encode("latin-1")  # the bytes as they came
+
+
+def _without_dot_segments(path: str) -> str:
+    """Remove dot segments (RFC 3986, 5.2.4) and, as SigV4 asks besides, empty segments."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    return f"/{'/'.join(kept)}{'/' if kept and path.endswith('/') else ''}"
+
+
+def _check_time(timestamp: str, date: str, now: datetime) -> None:
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise _invalid("Date must be in ISO-8601 'basic format', in the header X-Amz-Date.")
+    if not timestamp.startswith(date):
+        raise _invalid(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
+            f"HTTP: '{date}' != '{timestamp[:8]}', from '{timestamp}'."
+        )
+    try:
+        signed_at = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise _invalid(f"'{timestamp}' is no date.") from None
+    if signed_at < now - MAX_SKEW:
+        raise _invalid(f"Signature expired: {timestamp} is now earlier than {_basic(now)} - 5 min.")
+    if signed_at > now + MAX_SKEW:
+        raise _invalid(
+            f"Signature not yet current: {timestamp} is still later than {_basic(now)} + 5 min."
+        )
+
+
+def _basic(moment: datetime) -> str:
+    return moment.strftime("%Y%m%dT%H%M%SZ")
+
+
+@lru_cache(maxsize=8)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError(403, "InvalidSignatureException", message)

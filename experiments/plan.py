@@ -1,0 +1,313 @@
+"""Plan: what to ask, of which endpoint, with which traffic. Read from TOML and checked whole.
+
+Every error names the file, the key, the value and the rule, and comes before the first request.
+"""
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from experiments.errors import PlanError
+from experiments.validation import explain
+
+BUILT_IN = Path(__file__).parent / "plans"
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"(\d+(?:\.\d+)?)"
+LATENCY_METRIC = re.compile(r"mean|p\d{1,2}(\.\d+)?")
+
+
+def _duration(value: object) -> object:
+    """Read "10s" as seconds; units are ms, s, m and h."""
+    if isinstance(value, str) and (
+        match := re.fullmatch(_NUMBER + r"\s*(ms|s|m|h)", value.strip())
+    ):
+        return float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, float):  # a plan read back from a manifest
+        return value
+    raise ValueError('must be a duration such as "500ms", "10s", "5m" or "1h"')
+
+
+def _share(value: object) -> object:
+    """Read "5%" or "0.5pp" as a fraction of 1."""
+    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"\s*(%|pp)", value.strip())):
+        return float(match[1]) / 100
+    if isinstance(value, float):
+        return value
+    raise ValueError('must be a share such as "5%" or "0.5pp"')
+
+
+Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
+"""SageMaker's own pattern for endpoint and variant names."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Endpoint(_Table):
+    """Which endpoint is measured, and where it is."""
+
+    name: Name
+    target: str = "aws"
+    config: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+    @property
+    def url(self) -> str | None:
+        """The URL to speak to, where the plan gives one."""
+        return self.target if self.target.startswith(("http://", "https://")) else None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether all traffic stays on this machine."""
+        if self.target == "local":
+            return True
+        host = urlsplit(self.url or "").hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @model_validator(mode="after")
+    def _target_is_known(self) -> Self:
+        if self.target not in ("local", "aws") and self.url is None:
+            raise ValueError(f'target is "{self.target}"; give "local", "aws" or a URL')
+        if self.target == "local" and self.config is None:
+            raise ValueError('target = "local" needs config, the file of the local endpoint')
+        if self.target != "local" and self.config is not None:
+            raise ValueError(
+                'config is the file of a local endpoint; it goes with target = "local"'
+            )
+        return self
+
+
+class ArmRequest(_Table):
+    """The InvokeEndpoint parameters that tell one arm from another."""
+
+    target_variant: Name | None = None
+    endpoint_name: Name | None = None
+    inference_component_name: Name | None = None
+    target_model: str | None = None
+    target_container_hostname: Name | None = None
+
+
+class Arm(_Table):
+    """What is compared: by default the production variant of the arm's name."""
+
+    share: PositiveFloat = 1.0
+    request: ArmRequest = ArmRequest()
+    instance_price_usd_per_hour: PositiveFloat | None = None
+
+
+class Request(_Table):
+    """InvokeEndpoint's parameters, the same for every arm."""
+
+    payloads: str
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = None
+    inference_id: bool = False
+    target_model: str | None = None
+    target_container_hostname: Name | None = None
+    inference_component_name: Name | None = None
+    enable_explanations: str | None = None
+
+
+class Answers(_Table):
+    """What in the answer is compared, and where a payload line holds the truth."""
+
+    prediction: str | int = "text"
+    label: str | None = None
+    tolerance: float = Field(default=0.0, ge=0)
+
+
+class Traffic(_Table):
+    """How requests are spread over arms and over time."""
+
+    routing: Literal["pinned", "paired", "weighted"]
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    rate: float = Field(gt=0, le=1_000_000)
+    warmup: Seconds = 10.0
+    duration: PositiveSeconds
+    slots: int = Field(default=64, ge=1, le=20_000)
+    overflow: Literal["queue", "drop"] = "queue"
+    transport: Literal["boto3"] = "boto3"
+
+
+class Limits(_Table):
+    """What a run may cost at most."""
+
+    max_requests: PositiveInt
+    max_minutes: PositiveFloat
+    abort_error_rate: float | None = Field(default=None, gt=0, le=1)
+
+
+class Compare(_Table):
+    """Which arm is the baseline, and how small a difference does not matter."""
+
+    baseline: str
+    margins: dict[str, Share] = Field(min_length=1)
+    confidence: float = 0.95
+
+    @model_validator(mode="after")
+    def _is_answerable(self) -> Self:
+        for metric in self.margins:
+            if metric != "error_rate" and not LATENCY_METRIC.fullmatch(metric):
+                raise ValueError(
+                    f"margins.{metric} is no metric; give p50, p99, mean or error_rate"
+                )
+        if self.confidence != 0.95:
+            raise ValueError(
+                f"confidence is {self.confidence}; the method's error rates are known at 0.95 only"
+            )
+        return self
+
+
+class Plan(_Table):
+    """One experiment, complete."""
+
+    question: Literal["compare"]
+    seed: int = Field(ge=0, lt=2**63)
+    endpoint: Endpoint
+    arms: dict[Name, Arm] = Field(min_length=2, max_length=16)
+    request: Request
+    answers: Answers | None = None
+    traffic: Traffic
+    limits: Limits | None = None
+    compare: Compare
+
+    @property
+    def planned_s(self) -> float:
+        """Length of the schedule, warm-up included."""
+        return self.traffic.warmup + self.traffic.duration
+
+    def variant_of(self, arm: str) -> str | None:
+        """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
+        told_by = self.arms[arm].request
+        return told_by.target_variant or (None if told_by.model_fields_set else arm)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if self.compare.baseline not in self.arms:
+            raise ValueError(
+                f'compare.baseline is "{self.compare.baseline}", but the arms are '
+                + ", ".join(self.arms)
+            )
+        if self.traffic.routing == "weighted":
+            told = [name for name, arm in self.arms.items() if arm.request.model_fields_set]
+            if told:
+                raise ValueError(
+                    f"arms.{told[0]}.request does not go with traffic.routing = "
+                    '"weighted": there the endpoint chooses the variant'
+                )
+        if self.traffic.routing == "paired" and len({a.share for a in self.arms.values()}) > 1:
+            raise ValueError('traffic.routing = "paired" sends to every arm alike; leave out share')
+        return self._stays_within_limits()
+
+    def _stays_within_limits(self) -> Self:
+        expected = self.traffic.rate * self.planned_s
+        if self.limits is None:
+            if not self.endpoint.is_loopback:
+                raise ValueError(
+                    "the endpoint is not on this machine, and there is no [limits] table; "
+                    "give max_requests and max_minutes, for what this run may cost at most"
+                )
+            return self
+        if expected > self.limits.max_requests:
+            raise ValueError(
+                f"the plan sends about {expected:,.0f} requests; limits.max_requests is "
+                f"{self.limits.max_requests:,}"
+            )
+        if self.planned_s > self.limits.max_minutes * 60:
+            raise ValueError(
+                f"the plan takes {self.planned_s / 60:.1f} minutes; limits.max_minutes is "
+                f"{self.limits.max_minutes:g}"
+            )
+        return self
+
+
+def find(plan: str) -> Path:
+    """Find a plan's file: a path, or the name of a built-in plan.
+
+    Raises:
+        PlanError: there is no such file and no such built-in plan.
+    """
+    if plan.endswith(".toml") or "/" in plan:
+        path = Path(plan)
+        if not path.is_file():
+            raise PlanError(f"{plan}: no such file.", f"Built-in plans are {_built_in_names()}.")
+        return path
+    path = BUILT_IN / f"{plan}.toml"
+    if plan.endswith(".endpoint") or not path.is_file():
+        raise PlanError(
+            f'There is no built-in plan "{plan}".',
+            f"Built-in plans are {_built_in_names()}; a plan of your own is given as FILE.toml.",
+        )
+    return path
+
+
+def _built_in_names() -> str:
+    stems = (path.stem for path in sorted(BUILT_IN.glob("*.toml")))
+    return ", ".join(stem for stem in stems if not stem.endswith(".endpoint"))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan and check it; `overrides` are "key.path=value" with TOML values or bare words.
+
+    Raises:
+        PlanError: naming the file, the key, the value and the rule.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}: not valid TOML: {error}.", "Mend that line.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read: {error}.", "Give a readable TOML file.") from None
+    for override in overrides:
+        _apply(table, override)
+    try:
+        return Plan.model_validate(table)
+    except ValidationError as error:
+        raise explain(error, str(path), Plan) from None
+
+
+def text_as_run(path: Path, overrides: Sequence[str]) -> str:
+    """Give the plan's text, with what the command line set as comments."""
+    notes = "".join(f"# set on the command line: {override}\n" for override in overrides)
+    return path.read_text(encoding="utf-8") + (f"\n{notes}" if notes else "")
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    names = [name.strip() for name in key.split(".")]
+    if not equals or not all(names):
+        raise PlanError(f"--set {override}: not of the form key=value.", "Example: traffic.rate=50")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise PlanError(f"--set {override}: {name} is not a table.", "See the plan's keys.")
+    table[names[-1]] = value

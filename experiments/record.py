@@ -1,0 +1,136 @@
+"""One request's record: its columns, their units, and the version of the layout.
+
+Times are nanoseconds from the run's start on the monotonic clock of the process that sent the
+request. Response time is ended - scheduled (what a user feels); service time is ended - started.
+"""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+OUTCOMES = (
+    "ok",
+    "throttled",
+    "model_error",
+    "model_timeout",
+    "model_not_ready",
+    "validation",
+    "unavailable",
+    "internal",
+    "dependency",
+    "stream_error",
+    "auth",
+    "timeout",
+    "connection",
+    "aborted",
+    "dropped",
+    "other",
+)
+"""How a request can end; a closed set. `dropped`: never sent, since no slot was free."""
+
+WARMUP = "warmup"
+MEASURE = "measure"
+
+
+class Record(NamedTuple):
+    """Everything that is kept of one request. `None` is "not known", never zero."""
+
+    seq: int
+    """Index in the schedule, from 0."""
+    group: int | None
+    """Ties the requests of one pair."""
+    phase: str
+    arm: str | None
+    """`None` where the endpoint routes and no answer named the variant."""
+    scheduled_ns: int
+    started_ns: int | None
+    sent_ns: int | None
+    """After signing, just before the first byte leaves."""
+    first_byte_ns: int | None
+    """The response headers were parsed."""
+    ended_ns: int | None
+    """The body was read to its end, or the failure was known."""
+    variant_asked: str | None
+    variant_invoked: str | None
+    payload: int
+    """Id of the payload: its index in the payload set."""
+    outcome: str
+    http_status: int | None
+    original_status: int | None
+    """The container's own status behind a ModelError; 0 is a model that did not answer."""
+    error: str | None
+    request_id: str | None
+    content_type: str | None
+    bytes_out: int
+    bytes_in: int | None
+    response_digest: str | None
+    prediction: str | None
+    """What the plan's `answers.prediction` selects from the answer."""
+    retries: int | None
+    new_connection: bool | None
+    slots_busy: int
+    """Requests in flight when this one was due; equal to the slots when none was free."""
+    worker: int
+    slot: int | None
+    chunks: int | None = None
+    longest_gap_ns: int | None = None
+
+
+_TYPES: dict[str, pa.DataType] = {
+    "seq": pa.int64(),
+    "group": pa.int64(),
+    "phase": pa.string(),
+    "arm": pa.string(),
+    "scheduled_ns": pa.int64(),
+    "started_ns": pa.int64(),
+    "sent_ns": pa.int64(),
+    "first_byte_ns": pa.int64(),
+    "ended_ns": pa.int64(),
+    "variant_asked": pa.string(),
+    "variant_invoked": pa.string(),
+    "payload": pa.int32(),
+    "outcome": pa.string(),
+    "http_status": pa.int16(),
+    "original_status": pa.int16(),
+    "error": pa.string(),
+    "request_id": pa.string(),
+    "content_type": pa.string(),
+    "bytes_out": pa.int64(),
+    "bytes_in": pa.int64(),
+    "response_digest": pa.string(),
+    "prediction": pa.string(),
+    "retries": pa.int16(),
+    "new_connection": pa.bool_(),
+    "slots_busy": pa.int32(),
+    "worker": pa.int16(),
+    "slot": pa.int32(),
+    "chunks": pa.int32(),
+    "longest_gap_ns": pa.int64(),
+}
+
+SCHEMA = pa.schema(
+    [pa.field(name, _TYPES[name]) for name in Record._fields],
+    metadata={"abreast_schema_version": str(SCHEMA_VERSION)},
+)
+
+HEALTH_SCHEMA = pa.schema(
+    [
+        pa.field("second", pa.int32()),
+        pa.field("due", pa.int32()),
+        pa.field("started", pa.int32()),
+        pa.field("ended", pa.int32()),
+        pa.field("failed", pa.int32()),
+        pa.field("in_flight", pa.int32()),
+        pa.field("without_free_slot", pa.int32()),
+        pa.field("lateness_p99_ms", pa.float64()),
+        pa.field("lateness_max_ms", pa.float64()),
+        pa.field("loop_lag_p99_ms", pa.float64()),
+        pa.field("loop_lag_max_ms", pa.float64()),
+        pa.field("cpu", pa.float64()),
+        pa.field("worker", pa.int16()),
+    ],
+    metadata={"abreast_schema_version": str(SCHEMA_VERSION)},
+)
+"""The generator's own health, a row a second. `lateness` counts requests that had a free slot."""

@@ -1,0 +1,233 @@
+"""A run folder: its id, its files, its manifest, and how raw records become one table.
+
+Everything about a run is in its folder, and nothing is written outside it. Raw records are Arrow
+IPC streams, one a worker: append-only, so that a killed worker loses its last batch at most.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiments.errors import RunFolderError
+from experiments.record import HEALTH_SCHEMA, SCHEMA, SCHEMA_VERSION
+
+_LONGEST_NAME = 24
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, which is the folder's name."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> Path:
+        """What was run, where, and what came of it."""
+        return self.path / "manifest.json"
+
+    @property
+    def plan(self) -> Path:
+        """The plan's text as run."""
+        return self.path / "plan.toml"
+
+    @property
+    def raw(self) -> Path:
+        """The workers' streams, until they are compacted."""
+        return self.path / "requests"
+
+    @property
+    def requests(self) -> Path:
+        """All records in one table, in the order of the schedule."""
+        return self.path / "requests.parquet"
+
+    @property
+    def health(self) -> Path:
+        """The generator's own health, a row a second."""
+        return self.path / "health.parquet"
+
+    @property
+    def payloads(self) -> Path:
+        """Id, hash, label and size of each payload."""
+        return self.path / "payloads.parquet"
+
+    @property
+    def logs(self) -> Path:
+        """What Locust, the local endpoint and its models said."""
+        return self.path / "logs"
+
+    @property
+    def timeline(self) -> Path:
+        """What happened beside requests, a JSON line each."""
+        return self.path / "timeline.jsonl"
+
+
+def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
+    """Make a folder `<UTC yyyymmdd-hhmmss>-<plan>-<4 hex>`, readable by its owner only.
+
+    Raises:
+        RunFolderError: the folder cannot be made.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = "".join(c if c.isalnum() or c == "-" else "-" for c in plan_name)[:_LONGEST_NAME]
+    folder = RunFolder((parent / f"{stamp}-{name}-{secrets.token_hex(2)}").absolute())
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(mode=0o700)
+        folder.raw.mkdir()
+        folder.logs.mkdir()
+        folder.plan.write_text(plan_text, encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder.path}: the run folder cannot be made: {error.strerror}.",
+            "Give a folder that can be written with --out DIR.",
+        ) from None
+    return folder
+
+
+def open_folder(path: Path) -> RunFolder:
+    """Open an existing run folder.
+
+    Raises:
+        RunFolderError: it is no run folder.
+    """
+    folder = RunFolder(path.absolute())
+    if not folder.manifest.is_file():
+        raise RunFolderError(
+            f"{path}: no run folder: it holds no manifest.json.",
+            "Give a folder that `abreast run` made, such as reports/20260131-120000-ab-1a2b.",
+        )
+    return folder
+
+
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """Read the manifest.
+
+    Raises:
+        RunFolderError: it is unreadable, or of a version that this abreast does not know.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(folder.manifest.read_text(encoding="utf-8"))
+        version = manifest["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder.manifest}: not a readable manifest: {error}.", "The run folder is damaged."
+        ) from None
+    if version != SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{folder.manifest}: schema_version is {version}; this abreast reads {SCHEMA_VERSION}.",
+            "Read the run with the abreast version that made it; the manifest names it.",
+        )
+    return manifest
+
+
+def write_manifest(folder: RunFolder, manifest: dict[str, Any]) -> None:
+    """Write the manifest whole or not at all."""
+    content = {"schema_version": SCHEMA_VERSION, **manifest}
+    write_atomically(folder.manifest, json.dumps(content, indent=2) + "\n")
+
+
+def update_manifest(folder: RunFolder, **fields: Any) -> dict[str, Any]:
+    """Set top-level fields of the manifest, and give the whole."""
+    manifest = {**read_manifest(folder), **fields}
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def append_event(folder: RunFolder, kind: str, **fields: Any) -> None:
+    """Add a line to the timeline: UTC time, kind, and what is to be known about it."""
+    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, **fields}
+    with folder.timeline.open("a", encoding="utf-8") as timeline:
+        timeline.write(json.dumps(line) + "\n")
+
+
+def read_stream(path: Path) -> tuple[pa.Table | None, bool]:
+    """Read an Arrow IPC stream up to where it is torn; say whether it was whole."""
+    batches: list[pa.RecordBatch] = []
+    schema = None
+    try:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            schema = reader.schema
+            batches.extend(reader)
+            # A stream that was closed ends in eight bytes: a continuation mark and a zero length.
+            whole = file.tell() == file.size() and _has_end_mark(path)
+    except (pa.ArrowInvalid, OSError, EOFError):
+        whole = False
+    return (None if schema is None else pa.Table.from_batches(batches, schema)), whole
+
+
+def _has_end_mark(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+def compact(folder: RunFolder) -> None:
+    """Turn the workers' streams into `requests.parquet` and `health.parquet`, once.
+
+    A torn stream gives what it holds up to the tear; the manifest's `torn_streams` names it. The
+    streams are removed when the tables hold every row of theirs.
+    """
+    if not folder.raw.is_dir():
+        return
+    torn: list[str] = []
+    _compact(sorted(folder.raw.glob("requests-*.arrows")), SCHEMA, folder.requests, "seq", torn)
+    _compact(
+        sorted(folder.raw.glob("health-*.arrows")), HEALTH_SCHEMA, folder.health, "second", torn
+    )
+    update_manifest(folder, torn_streams=torn)
+    shutil.rmtree(folder.raw)
+
+
+def _compact(
+    streams: Iterable[Path], schema: pa.Schema, target: Path, order: str, torn: list[str]
+) -> None:
+    tables = []
+    for path in streams:
+        table, whole = read_stream(path)
+        if table is not None:
+            tables.append(table.cast(schema))
+        if not whole:
+            torn.append(path.name)
+    merged = pa.concat_tables(tables) if tables else schema.empty_table()
+    temporary = target.with_name(f".{target.name}")
+    pq.write_table(merged.sort_by(order), temporary, compression="zstd")
+    if pq.read_metadata(temporary).num_rows != merged.num_rows:
+        raise RunFolderError(f"{target}: rows were lost in writing it.", "The streams are kept.")
+    temporary.replace(target)
+
+
+def account(planned: int, begun: int, ended: int, dropped: int) -> dict[str, int]:
+    """Say what became of each planned request: planned = ended + dropped + unsent + missing.
+
+    `begun` is the last known count of requests that left the schedule, sent or dropped. What was
+    begun and left no record is missing; the rest was never sent.
+    """
+    begun = min(max(begun, ended + dropped), planned)
+    return {
+        "planned": planned,
+        "ended": ended,
+        "dropped": dropped,
+        "unsent": planned - begun,
+        "missing": begun - ended - dropped,
+    }

@@ -1,0 +1,115 @@
+"""What the control plane says of an endpoint: its variants, weights, instances and models."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.exceptions as failures
+from botocore.config import Config
+
+from experiments.errors import EndpointError
+from experiments.plan import Endpoint, Plan
+from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One production variant as it stands."""
+
+    weight: float | None
+    instances: int | None
+    instance_type: str | None
+    model: str | None
+    image: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointFacts:
+    """An endpoint as it stands; `variants` is empty where the control plane does not answer."""
+
+    config: str | None = None
+    status: str | None = None
+    variants: dict[str, Variant] = field(default_factory=dict)
+    note: str | None = None
+
+
+def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
+    """Read DescribeEndpoint and DescribeEndpointConfig.
+
+    A control plane that may not be read (no permission, or none behind a URL of the plan's) gives
+    facts with a `note` and no variants.
+
+    Raises:
+        EndpointError: no endpoint of that name, nothing answers, or no usable credentials.
+    """
+    try:
+        client = session_for(endpoint).client(
+            "sagemaker",
+            endpoint_url=endpoint.url,
+            config=ONE_ATTEMPT.merge(Config(connect_timeout=5, read_timeout=10)),
+        )
+        found = client.describe_endpoint(EndpointName=name)
+        config_name = found["EndpointConfigName"]
+        config = client.describe_endpoint_config(EndpointConfigName=config_name)
+    except (failures.ClientError, failures.BotoCoreError) as error:
+        return _without_control_plane(endpoint, name, error)
+    declared = {variant["VariantName"]: variant for variant in config["ProductionVariants"]}
+    return EndpointFacts(
+        config=config_name,
+        status=found["EndpointStatus"],
+        variants={
+            variant["VariantName"]: _variant(variant, declared.get(variant["VariantName"], {}))
+            for variant in found.get("ProductionVariants", [])
+        },
+    )
+
+
+def _variant(found: Any, declared: Any) -> Variant:
+    images = found.get("DeployedImages") or [{}]
+    return Variant(
+        weight=found.get("CurrentWeight"),
+        instances=found.get("CurrentInstanceCount"),
+        instance_type=declared.get("InstanceType"),
+        model=declared.get("ModelName"),
+        image=images[0].get("ResolvedImage") or images[0].get("SpecifiedImage"),
+    )
+
+
+def _without_control_plane(endpoint: Endpoint, name: str, error: Exception) -> EndpointFacts:
+    failure = classify(error)
+    said = failure.error if failure else f"{type(error).__name__}: {error}"
+    where = endpoint.url or "the SageMaker control plane"
+    if failure and failure.outcome in ("connection", "timeout"):
+        raise EndpointError(
+            f"{where} does not answer: {said}",
+            "Check endpoint.target, the region, and that the endpoint can be reached from here.",
+        ) from None
+    if "Could not find" in said:
+        raise EndpointError(
+            f'endpoint.name: there is no endpoint "{name}": {said}',
+            "Check endpoint.name, the region and the account.",
+        ) from None
+    if failure is None or (failure.outcome in ("auth", "other") and failure.http_status is None):
+        raise EndpointError(
+            f"{where} cannot be asked: {said}",
+            "Check the credentials and the region that boto3 finds (AWS_PROFILE, "
+            "AWS_DEFAULT_REGION, ~/.aws/config).",
+        ) from None
+    return EndpointFacts(note=f"The endpoint could not be described: {said}")
+
+
+def check_arms(plan: Plan, facts: EndpointFacts) -> None:
+    """Refuse a plan with an arm whose variant the endpoint does not have.
+
+    Raises:
+        EndpointError: naming the arm and the variants that there are.
+    """
+    if not facts.variants:
+        return
+    for arm, told_by in plan.arms.items():
+        variant = plan.variant_of(arm)
+        if told_by.request.endpoint_name is None and variant not in {None, *facts.variants}:
+            raise EndpointError(
+                f'arms.{arm}: the endpoint "{plan.endpoint.name}" has no production variant '
+                f'"{variant}"; it has {", ".join(facts.variants)}.',
+                f"Rename the arm, or say which variant it is: arms.{arm}.request.target_variant.",
+            )

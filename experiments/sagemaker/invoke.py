@@ -1,0 +1,225 @@
+"""The seam to InvokeEndpoint: parameters in, Reply out, and every failure as one outcome.
+
+A transport is a function from boto3's keyword arguments to a Reply. It never raises for what an
+endpoint or a network can do, never retries, and reads the body within the timed region.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import boto3
+import botocore.awsrequest
+import botocore.exceptions as failures
+from botocore.config import Config
+
+from experiments.plan import Endpoint
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 70
+"""SageMaker's model limit is 60 s; its API reference asks for a client timeout of 70 s."""
+
+ONE_ATTEMPT = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+"""No retries: `max_attempts` = 1 would still retry once, and a retry hides a failure."""
+
+
+class Reply(NamedTuple):
+    """What came of one call. Times are `time.perf_counter_ns()`; `None` is "not known"."""
+
+    outcome: str
+    sent_ns: int | None
+    first_byte_ns: int | None
+    ended_ns: int
+    http_status: int | None = None
+    original_status: int | None = None
+    error: str | None = None
+    request_id: str | None = None
+    content_type: str | None = None
+    body: bytes | None = None
+    variant: str | None = None
+    retries: int | None = None
+    new_connection: bool | None = None
+
+
+Transport = Callable[[Mapping[str, Any]], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One outcome of the closed set, with what the service said."""
+
+    outcome: str
+    http_status: int | None
+    original_status: int | None
+    error: str
+    request_id: str | None = None
+    retries: int | None = None
+
+
+_OUTCOME_BY_CODE = {
+    "ThrottlingException": "throttled",
+    "TooManyRequestsException": "throttled",
+    "ModelError": "model_error",
+    "ModelNotReadyException": "model_not_ready",
+    "ValidationError": "validation",
+    "ValidationException": "validation",
+    "ServiceUnavailable": "unavailable",
+    "ServiceUnavailableException": "unavailable",
+    "InternalFailure": "internal",
+    "InternalDependencyException": "dependency",
+}
+_OUTCOME_BY_STATUS = {
+    401: "auth",
+    403: "auth",
+    413: "validation",
+    424: "model_error",
+    429: "throttled",
+    500: "internal",
+    503: "unavailable",
+    530: "dependency",
+}
+_OUTCOME_BY_EXCEPTION: tuple[tuple[type[Exception], str], ...] = (
+    (failures.ReadTimeoutError, "timeout"),
+    (failures.ConnectTimeoutError, "timeout"),
+    (failures.NoCredentialsError, "auth"),
+    (failures.PartialCredentialsError, "auth"),
+    (failures.CredentialRetrievalError, "auth"),
+    (failures.TokenRetrievalError, "auth"),
+    (failures.SSOError, "auth"),
+    (failures.ParamValidationError, "validation"),
+    (failures.IncompleteReadError, "connection"),
+    (failures.ConnectionError, "connection"),
+    (failures.HTTPClientError, "connection"),
+    (failures.BotoCoreError, "other"),
+)
+
+
+def classify(error: Exception) -> Failure | None:
+    """Put a failed call into the closed set of outcomes; `None`: not a failure of a call.
+
+    The classes follow SageMaker Runtime's error codes before HTTP statuses: throttling arrives as
+    a plain 400, and a model's own status is hidden behind 424.
+    """
+    if isinstance(error, failures.EventStreamError):
+        return Failure("stream_error", 200, None, str(error))
+    if isinstance(error, failures.ClientError):
+        return _classify_answer(error)
+    for kind, outcome in _OUTCOME_BY_EXCEPTION:
+        if isinstance(error, kind):
+            return Failure(outcome, None, None, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _classify_answer(error: failures.ClientError) -> Failure:
+    response: Mapping[str, Any] = error.response  # more than its type says: a ModelError's members
+    said = response.get("Error", {})
+    meta = response.get("ResponseMetadata", {})
+    status = meta.get("HTTPStatusCode")
+    code = str(said.get("Code", ""))
+    original = response.get("OriginalStatusCode")
+    outcome = _OUTCOME_BY_CODE.get(code) or _OUTCOME_BY_STATUS.get(status, "other")
+    if outcome == "model_error" and original == 0:
+        outcome = "model_timeout"
+    # A throttled call's message is null on the wire.
+    text = f"{code}: {said.get('Message') or 'no message'}"
+    return Failure(
+        outcome, status, original, text, meta.get("RequestId"), meta.get("RetryAttempts")
+    )
+
+
+class _Stamps(threading.local):
+    """What a call's hooks saw; a greenlet's own, since locust patches threads."""
+
+    sent_ns: int | None = None
+    new_connection: bool = False
+
+
+_stamps = _Stamps()
+
+
+class _PlainConnection(botocore.awsrequest.AWSHTTPConnection):
+    def connect(self) -> None:
+        _stamps.new_connection = True
+        super().connect()
+
+
+class _TlsConnection(botocore.awsrequest.AWSHTTPSConnection):
+    def connect(self) -> None:
+        _stamps.new_connection = True
+        super().connect()
+
+
+def _note_sending(**_: object) -> None:
+    _stamps.sent_ns = time.perf_counter_ns()
+
+
+def session_for(endpoint: Endpoint) -> boto3.Session:
+    """Open boto3's own chain of region and credentials, as the plan narrows it.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: for example an unknown profile.
+    """
+    return boto3.Session(region_name=endpoint.region, profile_name=endpoint.profile)
+
+
+def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
+    """Make the transport that calls boto3, with a connection for each slot and no retries."""
+    botocore.awsrequest.AWSHTTPConnectionPool.ConnectionCls = _PlainConnection
+    botocore.awsrequest.AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
+    client = session_for(endpoint).client(
+        "sagemaker-runtime",
+        endpoint_url=endpoint.url,
+        config=ONE_ATTEMPT.merge(
+            Config(
+                max_pool_connections=max(slots, 10),
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+            )
+        ),
+    )
+    client.meta.events.register("before-send.sagemaker-runtime.InvokeEndpoint", _note_sending)
+    invoke_endpoint: Callable[..., Any] = client.invoke_endpoint
+
+    def invoke(parameters: Mapping[str, Any]) -> Reply:
+        _stamps.sent_ns, _stamps.new_connection = None, False
+        first_byte_ns = None
+        try:
+            answer = invoke_endpoint(**parameters)
+            first_byte_ns = time.perf_counter_ns()
+            body = answer["Body"].read()
+            ended_ns = time.perf_counter_ns()
+        except Exception as error:
+            ended_ns = time.perf_counter_ns()
+            failure = classify(error)
+            if failure is None:
+                raise
+            return Reply(
+                outcome=failure.outcome,
+                sent_ns=_stamps.sent_ns,
+                first_byte_ns=first_byte_ns,
+                ended_ns=ended_ns,
+                http_status=failure.http_status,
+                original_status=failure.original_status,
+                error=failure.error,
+                request_id=failure.request_id,
+                retries=failure.retries,
+                new_connection=_stamps.new_connection,
+            )
+        meta = answer["ResponseMetadata"]
+        return Reply(
+            outcome="ok",
+            sent_ns=_stamps.sent_ns,
+            first_byte_ns=first_byte_ns,
+            ended_ns=ended_ns,
+            http_status=meta["HTTPStatusCode"],
+            request_id=meta.get("RequestId"),
+            content_type=answer.get("ContentType"),
+            body=body,
+            variant=answer.get("InvokedProductionVariant"),
+            retries=meta.get("RetryAttempts"),
+            new_connection=_stamps.new_connection,
+        )
+
+    return invoke

@@ -1,0 +1,1 @@
+"""What runs inside the Locust process: everything that imports locust or gevent."""

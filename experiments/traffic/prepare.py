@@ -1,0 +1,96 @@
+"""Everything that is checked before a run may start: plan, payloads, endpoint, a first answer."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import payloads as payload_files
+from experiments.errors import EndpointError, PlanError
+from experiments.invocation import (
+    parameters_of_arm,
+    parameters_of_request,
+    prediction_selector,
+)
+from experiments.local import process as local_endpoint
+from experiments.plan import Plan, find, load, text_as_run
+from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
+from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
+
+_REFUSED = {"auth", "validation", "connection", "timeout", "model_error", "other"}
+"""What no later request would mend; throttling or a model that is loading may pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan that can be run, with all that its requests need."""
+
+    plan: Plan
+    plan_path: Path
+    plan_text: str
+    payloads: tuple[payload_files.Payload, ...]
+    facts: EndpointFacts
+    transport: Transport
+    select_prediction: Callable[[bytes], str | None]
+    local: local_endpoint.LocalEndpoint | None
+    """Held here, since the local endpoint ends when its pipe to this process closes."""
+
+
+def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> Prepared:
+    """Check the plan against what is there; start the local endpoint where `start_local` says so.
+
+    Raises:
+        AbreastError: what is wrong, where, and what to do next.
+    """
+    path = find(plan_name)
+    plan = load(path, overrides)
+    bodies = payload_files.load(plan, path)
+    select = prediction_selector(plan.answers)
+    running = None
+    if plan.endpoint.config is not None and start_local:
+        running = local_endpoint.start(path.parent / plan.endpoint.config)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
+            os.environ.pop(name, None)
+        os.environ.update(running.environment())
+    facts = describe(plan.endpoint, plan.endpoint.name)
+    check_arms(plan, facts)
+    transport = boto3_transport(plan.endpoint, plan.traffic.slots)
+    prepared = Prepared(
+        plan=plan,
+        plan_path=path,
+        plan_text=text_as_run(path, overrides),
+        payloads=bodies,
+        facts=facts,
+        transport=transport,
+        select_prediction=select,
+        local=running,
+    )
+    _ask_each_arm_once(prepared)
+    return prepared
+
+
+def _ask_each_arm_once(prepared: Prepared) -> None:
+    plan = prepared.plan
+    body = prepared.payloads[0].body
+    for arm in [None] if plan.traffic.routing == "weighted" else list(plan.arms):
+        parameters = parameters_of_request(
+            plan, parameters_of_arm(plan, arm), body, "abreast-first-request", 0
+        )
+        reply = prepared.transport(parameters)
+        _refuse(prepared, arm or plan.endpoint.name, reply)
+
+
+def _refuse(prepared: Prepared, who: str, reply: Reply) -> None:
+    if reply.outcome in _REFUSED:
+        raise EndpointError(
+            f"{who} did not answer the first payload: {reply.outcome}: {reply.error}",
+            "Mend that before sending more: the plan's [request], the endpoint, or the "
+            "credentials.",
+        )
+    answers = prepared.plan.answers
+    if answers and reply.body is not None and prepared.select_prediction(reply.body) is None:
+        raise PlanError(
+            f'{prepared.plan_path}: answers.prediction is "{answers.prediction}", which selects '
+            f"nothing from {who}'s first answer: {reply.body[:200].decode(errors='replace')}",
+            "Give an expression that fits the answer, or leave out [answers].",
+        )

@@ -1,0 +1,285 @@
+import math
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.render import format as write
+from analysis.results import Difference, Estimate, Interval
+
+FINITE = st.floats(-1e12, 1e12)
+
+
+def interval(low, high):
+    return Interval(low=low, high=high, level=0.95)
+
+
+def estimate(value, low, high):
+    return Estimate(value=value, interval=interval(low, high), interval_90=interval(low, high))
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (0.0, "0 ms"),
+        (-0.0, "0 ms"),
+        (0.0004, "0 ms"),
+        (0.0412, "0.041 ms"),
+        (0.9996, "1.00 ms"),
+        (1.5, "1.50 ms"),
+        (9.996, "10.0 ms"),
+        (41.14, "41.1 ms"),
+        (99.95, "100 ms"),
+        (151.4, "151 ms"),
+        (1234.4, "1,234 ms"),
+        (9999.4, "9,999 ms"),
+        (9999.6, "10.0 s"),
+        (12_345.0, "12.3 s"),
+        (1_234_567.0, "1,235 s"),
+        (None, "\u2013"),
+        (math.nan, "\u2013"),
+        (math.inf, "\u2013"),
+    ],
+)
+def test_a_latency_has_three_digits_and_its_unit(ms, said):
+    assert write.latency(ms) == said
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"), [(2.1, "+2.10 ms"), (-2.1, "\u22122.10 ms"), (0, "0 ms"), (-0.0001, "0 ms")]
+)
+def test_a_signed_latency_has_a_true_minus_and_no_signed_zero(ms, said):
+    assert write.latency(ms, sign=True) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, "0%"),
+        (1, "100%"),
+        (0.0002, "0.020%"),
+        (0.00417, "0.42%"),
+        (0.5, "50.0%"),
+        (0.984, "98.4%"),
+        (0.99971, "99.971%"),
+        (0.9999999, "99.999990%"),
+        (None, "\u2013"),
+    ],
+)
+def test_only_an_exact_share_is_nothing_or_all(share, said):
+    assert write.share(share) == said
+
+
+@pytest.mark.parametrize(
+    ("made", "value", "bare", "full"),
+    [
+        (
+            write.ratio_change(estimate(0.918, 0.899, 0.937)),
+            "\u22128.2%",
+            "\u221210.1 to \u22126.3",
+            "\u221210.1 to \u22126.3%",
+        ),
+        (
+            write.ratio_change(estimate(10.0, 9.5, 10.6)),
+            "+900%",
+            "+850 to +960",
+            "+850 to +960%",
+        ),
+        (write.ratio_change(estimate(1, 0.9998, 1.0002)), "0.00%", "\u22120.02 to +0.02", None),
+        (
+            write.ratio_change(estimate(1.03, None, 1.19)),
+            "+3.0%",
+            "unbounded to +19.0",
+            "unbounded to +19.0%",
+        ),
+        (
+            write.ratio_change(estimate(1.03, 0.956, None)),
+            "+3.0%",
+            "\u22124.4 to unbounded",
+            "\u22124.4% to unbounded",
+        ),
+        (write.ratio_change(estimate(1.03, None, None)), "+3.0%", "unbounded", "unbounded"),
+        (
+            write.ratio_change(estimate(1.03, -math.inf, math.inf)),
+            "+3.0%",
+            "unbounded",
+            "unbounded",
+        ),
+        (
+            write.points_change(estimate(0.0, -0.0003, 0.0003)),
+            "0.00 pp",
+            "\u22120.03 to +0.03",
+            "\u22120.03 to +0.03 pp",
+        ),
+        (
+            write.points_change(estimate(0.00001, 0.000005, 0.000012)),
+            "+0.0010 pp",
+            "+0.0005 to +0.0012",
+            None,
+        ),
+        (
+            write.latency_change(-2.12, interval(-2.71, -1.64)),
+            "\u22122.1 ms",
+            "\u22122.7 to \u22121.6",
+            "\u22122.7 to \u22121.6 ms",
+        ),
+        (
+            write.latency_change(67.1, interval(52.02, 83.06)),
+            "+67 ms",
+            "+52 to +83",
+            "+52 to +83 ms",
+        ),
+        (
+            write.latency_change(12_000.0, interval(9000.0, 15_000.0)),
+            "+12.0 s",
+            "+9.0 to +15.0",
+            "+9.0 to +15.0 s",
+        ),
+        (write.latency_change(0.0, interval(0.0, 0.0)), "0 ms", "0 to 0", "0 to 0 ms"),
+        (write.latency_change(-2.1, None), "\u22122.10 ms", "\u2013", "\u2013"),
+    ],
+)
+def test_a_change_and_its_interval_have_the_same_decimals(made, value, bare, full):
+    assert (made.value, made.interval) == (value, bare)
+    if full:
+        assert made.interval_unit == full
+
+
+def test_a_change_that_is_not_known_is_none():
+    assert write.ratio_change(None) is None
+    assert write.points_change(None) is None
+    assert write.latency_change(math.nan, None) is None
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.96, "0.96"), (0.0421, "0.042"), (0.0099, "0.010"), (0.0009, "< 0.001"), (1, "1.0")],
+)
+def test_a_p_value_is_never_nothing(p, said):
+    assert write.p_value(p) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (4.5, "4.5 s"),
+        (30, "30 s"),
+        (59.7, "1 min"),
+        (125, "2 min 5 s"),
+        (600, "10 min"),
+        (3599.6, "1 h"),
+        (3900, "1 h 5 min"),
+        (None, "\u2013"),
+    ],
+)
+def test_a_duration_is_in_the_units_one_would_say(seconds, said):
+    assert write.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("rps", "said"),
+    [(80.0, "80 req/s"), (79.98, "80 req/s"), (0.5, "0.5 req/s"), (1234.5, "1,234 req/s")],
+)
+def test_a_rate_has_no_idle_zeros(rps, said):
+    assert write.rate(rps) == said
+
+
+@pytest.mark.parametrize(
+    ("unit", "margin", "said"),
+    [
+        ("ms", 0.05, "±5%"),
+        ("ms", 0.075, "±7.5%"),
+        ("share", 0.005, "±0.5 pp"),
+        ("share", 0.001, "±0.1 pp"),
+        ("ms", None, None),
+    ],
+)
+def test_a_margin_is_written_as_the_plan_has_it(unit, margin, said, reports):
+    of = reports["slower"].differences[0]
+    made = Difference(
+        **{name: getattr(of, name) for name in Difference.__dataclass_fields__}
+        | {"unit": unit, "margin": margin}
+    )
+    assert write.margin(made) == said
+
+
+@pytest.mark.parametrize(
+    ("q", "said"), [(0, "min"), (0.5, "p50"), (0.999, "p99.9"), (0.29, "p29"), (1, "max")]
+)
+def test_a_quantile_is_written_as_a_percentile(q, said):
+    assert write.quantile(q) == said
+
+
+def test_counts_have_thousands_separators():
+    assert write.count(1_234_567) == "1,234,567"
+    assert write.counted(1, "request") == "1 request"
+    assert write.counted(0, "request") == "0 requests"
+
+
+def test_calls_have_a_sign_and_a_word():
+    assert write.call_word("worse", "response") == "▲ slower"
+    assert write.call_word("better", "service") == "▼ faster"
+    assert write.call_word("worse", "outcome") == "▲ more errors"
+    assert write.call_word("better", "outcome") == "▼ fewer errors"
+    assert write.call_word("same", "outcome") == "≈ no difference that matters"
+    assert write.call_word("undecided", "response") == "? cannot tell yet"
+    assert write.call_word("refused", "response") == "\u2013 too few requests"
+
+
+def value_of(text: str) -> float:
+    return float(text.replace("\u2212", "-").replace(",", "").replace("+", ""))
+
+
+@settings(deadline=None)
+@given(st.floats(1e-2, 1e9))
+def test_a_latency_reads_back_within_half_a_unit_of_its_third_digit(ms):
+    value, unit = write.latency(ms).split()
+    back = value_of(value) * {"ms": 1, "s": 1000}[unit]
+    # Below 0.1 ms the clock's microsecond is the last digit.
+    assert abs(back - ms) <= max(0.0051 * ms, 0.00051)
+
+
+@settings(deadline=None)
+@given(FINITE)
+def test_no_number_has_a_hyphen_or_is_signed_zero(value):
+    for said in (write.latency(value, sign=True), write.number(value, 2, sign=True)):
+        assert "-" not in said
+        number = said.split()[0]
+        if not number.strip("+\u22120.,"):
+            assert number[0] == "0"
+
+
+@settings(deadline=None)
+@given(FINITE, FINITE, FINITE)
+def test_no_interval_ends_in_a_number_on_the_wrong_side(a, b, c):
+    low, value, high = sorted((a, b, c))
+    made = write.latency_change(value, interval(low, high))
+    first, last = made.interval.split(" to ")
+    shown = value_of(made.value.split()[0])
+    assert value_of(first) <= shown <= value_of(last)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1))
+def test_a_share_rounds_to_nothing_or_all_only_beyond_seven_decimals(share):
+    said = write.share(share)
+    if said in {"0%", "100%"}:
+        assert share in {0, 1}
+    else:
+        assert abs(value_of(said[:-1]) - 100 * share) <= 0.051
+
+
+@settings(deadline=None)
+@given(st.text(), st.integers(4, 40))
+def test_plain_text_is_one_short_line_without_control_characters(text, limit):
+    made = write.plain(text, limit)
+    assert len(made) <= limit
+    assert made.splitlines() in ([], [made])
+    assert not [c for c in made if unicodedata.category(c).startswith("C")]
+    assert write.plain(made, limit) == made
+
+
+def test_plain_text_keeps_head_and_tail():
+    assert write.plain("current-model-v1", 12) == "current-…-v1"

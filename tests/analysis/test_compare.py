@@ -1,0 +1,145 @@
+"""A whole run judged: known truths in, the right verdict out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import analysis
+from analysis import Comparison
+from analysis.results import Difference
+from experiments.record import Record
+from tests.analysis.runs import record, write_run
+
+
+def run_of(
+    tmp_path: Path, slow_down: float, overrides: tuple[str, ...] = (), **fields: Any
+) -> Comparison:
+    """130 s of pairs, 25 a second, lognormal; the candidate takes `slow_down` times 20 ms."""
+    rng = np.random.default_rng(1)
+    rows: list[Record] = []
+    for group, at_s in enumerate(np.sort(rng.uniform(0, 130, 3250))):
+        for arm, factor in (("current", 1.0), ("candidate", slow_down)):
+            latency_ms = 20.0 * factor * float(np.exp(0.3 * rng.standard_normal()))
+            rows.append(record(len(rows), arm, float(at_s), latency_ms, group=group, **fields))
+    return analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows, overrides)))
+
+
+def item(comparison: Comparison, metric: str, measure: str = "response") -> Difference:
+    return next(
+        d for d in comparison.report.differences if (d.metric, d.measure) == (metric, measure)
+    )
+
+
+def test_a_slower_candidate_is_not_to_be_shipped(tmp_path: Path) -> None:
+    comparison = run_of(tmp_path, 1.3)
+    assert comparison.report.verdict.exit_code == 1
+    found = item(comparison, "p50").ratio
+    assert found is not None
+    assert found.interval.low is not None
+    assert found.interval.high is not None
+    assert found.interval.low < 1.3 < found.interval.high
+    assert str(comparison).startswith("Don't ship candidate")
+
+
+def test_a_faster_candidate_is_better(tmp_path: Path) -> None:
+    comparison = run_of(tmp_path, 0.7)
+    assert comparison.report.verdict.state == "better"
+    assert item(comparison, "error_rate", "outcome").call == "same"
+
+
+def test_equal_arms_show_no_difference_that_matters(tmp_path: Path) -> None:
+    verdict = run_of(tmp_path, 1.0).report.verdict
+    assert (verdict.state, verdict.validity, verdict.exit_code) == ("same", "VALID", 0)
+
+
+def test_quantiles_are_those_of_the_records(tmp_path: Path) -> None:
+    comparison = run_of(tmp_path, 1.3)
+    run = analysis.read_run(tmp_path / "run")
+    own = run.measured[run.measured["arm"] == "candidate"]["response_ms"].to_numpy()
+    wanted = np.quantile(own, 0.9, method="inverted_cdf")
+    assert item(comparison, "p90").arm_value == pytest.approx(wanted, rel=1e-12)
+    summary = comparison.report.arms[1]
+    assert summary.requests == len(own)
+    at_90 = next(p for p in summary.percentiles if p.quantile == 0.9)
+    assert at_90.response_ms == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_difference_is_the_ratio_at_the_baselines_value(tmp_path: Path) -> None:
+    found = item(run_of(tmp_path, 1.3), "p50")
+    assert found.ratio is not None
+    assert found.difference is not None
+    assert found.baseline_value is not None
+    assert found.arm_value is not None
+    assert found.difference.value == pytest.approx(found.arm_value - found.baseline_value)
+
+
+def test_waiting_on_this_side_counts_in_response_time_only(tmp_path: Path) -> None:
+    rows = [
+        record(i, ("current", "candidate")[i % 2], i * 0.04, 20.0,
+               started_ns=round(i * 0.04 * 1e9) + 15_000_000, slots_busy=64)
+        for i in range(3250)
+    ]  # fmt: skip
+    comparison = analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows)))
+    assert item(comparison, "p50", "response").arm_value == pytest.approx(20.0)
+    assert item(comparison, "p50", "service").arm_value == pytest.approx(5.0)
+
+
+def test_failures_never_mix_into_latency_and_are_listed_by_kind(tmp_path: Path) -> None:
+    rows = []
+    for i in range(3250):
+        arm, at_s = ("current", "candidate")[i % 2], i * 0.04
+        failed = {"outcome": "timeout", "error": "no answer", "variant_invoked": None}
+        slow = i % 50 == 1
+        rows.append(
+            record(i, arm, at_s, 70_000.0 if slow else 20.0 + i % 7, **(failed if slow else {}))
+        )
+    report = analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows))).report
+    candidate = report.arms[1]
+    assert candidate.percentiles[-1].response_ms < 30
+    # Of the measured 3,000, every 50th is one of the candidate's, from number 251 on.
+    assert [(e.arm, e.outcome, e.count) for e in report.errors] == [("candidate", "timeout", 60)]
+    assert report.errors[0].example == "no answer"
+    rate = next(d for d in report.differences if d.metric == "error_rate")
+    assert rate.arm_value == pytest.approx(60 / 1500)
+    assert rate.call == "worse"
+    assert report.verdict.exit_code == 1
+
+
+def test_a_run_without_a_single_answer_gives_no_number(tmp_path: Path) -> None:
+    rows = [
+        record(i, ("current", "candidate")[i % 2], i * 0.04, 1.0, outcome="connection",
+               variant_invoked=None, prediction=None)
+        for i in range(3250)
+    ]  # fmt: skip
+    report = analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows))).report
+    assert report.verdict.exit_code in (3, 4)
+    latencies = [d for d in report.differences if d.measure == "response"]
+    assert all(d.arm_value is None and d.call == "refused" and d.reason for d in latencies)
+    assert report.answers is None
+
+
+def test_an_empty_run_gives_no_number_and_no_fault(tmp_path: Path) -> None:
+    report = analysis.compare(analysis.read_run(write_run(tmp_path / "run", []))).report
+    assert report.verdict.exit_code in (3, 4)
+
+
+def test_three_arms_are_each_compared_with_the_baseline(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    arms = ("current", "candidate", "third")
+    rows = [
+        record(i, arms[i % 3], i * 0.02, 20.0 * (1 + 0.2 * (i % 3)) * float(rng.uniform(0.9, 1.1)),
+               group=i // 3)
+        for i in range(6500)
+    ]  # fmt: skip
+    path = write_run(tmp_path / "run", rows, ["arms.third={}"])
+    report = analysis.compare(analysis.read_run(path)).report
+    p50 = {d.arm: d for d in report.differences if (d.metric, d.measure) == ("p50", "response")}
+    assert set(p50) == {"candidate", "third"}
+    assert p50["third"].p_value_holm is not None
+    assert {d.call for d in p50.values()} == {"worse"}
+
+
+def test_the_same_records_give_the_same_report_twice(tmp_path: Path) -> None:
+    assert run_of(tmp_path / "a", 1.05).to_frame().equals(run_of(tmp_path / "b", 1.05).to_frame())

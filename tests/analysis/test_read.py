@@ -1,0 +1,67 @@
+"""A run is read as it was written, in milliseconds, whole or torn."""
+
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis.read import quantile_of
+from experiments.errors import RunFolderError
+from experiments.record import HEALTH_SCHEMA, SCHEMA
+from experiments.traffic.recorder import Recorder
+from tests.analysis.runs import record, write_run
+
+
+def test_times_are_in_milliseconds_from_the_runs_start(tmp_path: Path) -> None:
+    late = record(0, "current", 10.5, 20.0, started_ns=10_503_000_000)
+    run = analysis.read_run(write_run(tmp_path / "run", [late]))
+    row = run.requests.iloc[0]
+    assert row["scheduled_ms"] == 10_500.0
+    assert row["response_ms"] == 20.0
+    assert row["service_ms"] == 17.0
+    assert row["lateness_ms"] == 3.0
+    assert run.labels is not None
+    assert run.labels[3] == "1"
+
+
+def test_warm_up_is_cut_by_the_scheduled_time(tmp_path: Path) -> None:
+    rows = [record(0, "current", 9.999, 50.0), record(1, "candidate", 10.0, 5.0)]
+    run = analysis.read_run(write_run(tmp_path / "run", rows))
+    assert run.measured["seq"].tolist() == [1]
+    assert (run.start_s, run.end_s) == (10.0, 130.0)
+
+
+def test_an_interrupted_run_ends_with_its_last_request(tmp_path: Path) -> None:
+    rows = [record(i, "current", 10.0 + i, 5.0) for i in range(8)]
+    run = analysis.read_run(write_run(tmp_path / "run", rows, ended_as="interrupted"))
+    assert run.end_s == 17.0
+
+
+def test_a_run_that_was_never_compacted_is_read_from_its_streams(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [], ended_as="running", counts=None, planned=100, begun=3)
+    (folder / "requests.parquet").unlink()
+    (folder / "health.parquet").unlink()
+    (folder / "requests").mkdir()
+    for worker in (0, 1):
+        stream = Recorder(folder / "requests" / f"requests-{worker}.arrows", SCHEMA, {})
+        stream.append(record(1 - worker, "current", 11.0, 5.0))
+        stream.close()
+    Recorder(folder / "requests" / "health-0.arrows", HEALTH_SCHEMA, {}).close()
+    run = analysis.read_run(folder)
+    assert run.requests["seq"].tolist() == [0, 1]
+    assert run.counts == {"planned": 100, "ended": 2, "dropped": 0, "unsent": 97, "missing": 1}
+
+
+def test_a_damaged_table_is_a_message_and_no_traceback(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [record(0, "current", 11.0, 5.0)])
+    (folder / "requests.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(RunFolderError, match="damaged"):
+        analysis.read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("metric", "quantile"),
+    [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p5", 0.05), ("mean", None), ("x", None)],
+)
+def test_a_metric_names_its_quantile(metric: str, quantile: float | None) -> None:
+    assert quantile_of(metric) == quantile

@@ -1,0 +1,138 @@
+"""Each reason not to trust a run is found, with its figure, and nothing else is."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analysis
+from analysis.results import Check
+from analysis.validity import check_run, memory_check, validity_of
+from experiments.record import Record
+from tests.analysis.runs import record, write_run
+
+STEP_S = 0.05
+
+
+def steady(**fields: Any) -> list[Record]:
+    """2,400 requests over the whole run, in pairs, 20 ms each."""
+    arms = ("current", "candidate")
+    return [record(i, arms[i % 2], i * STEP_S, 20.0, **fields) for i in range(2600)]
+
+
+def checks(
+    tmp_path: Path, rows: Iterable[Record], overrides: Iterable[str] = (), **manifest: Any
+) -> dict[str, Check]:
+    run = analysis.read_run(write_run(tmp_path / "run", rows, overrides, **manifest))
+    return {check.name: check for check in check_run(run)}
+
+
+def test_a_clean_run_is_valid(tmp_path: Path) -> None:
+    found = checks(tmp_path, steady())
+    assert validity_of(found.values()) == "VALID", [c for c in found.values() if c.state != "ok"]
+    assert found["records"].finding.startswith("2,600 planned = 2,600 ended")
+    assert "1,200 to current" in found["pinning"].finding
+
+
+def test_lost_rows_make_a_run_suspect_and_many_make_it_invalid(tmp_path: Path) -> None:
+    counts = {"planned": 2600, "ended": 2599, "dropped": 0, "unsent": 0, "missing": 1}
+    assert checks(tmp_path / "a", steady(), counts=counts)["records"].state == "warn"
+    counts = {"planned": 2600, "ended": 2500, "dropped": 0, "unsent": 0, "missing": 100}
+    assert checks(tmp_path / "b", steady(), counts=counts)["records"].state == "fail"
+
+
+def test_a_run_that_ended_early_says_why(tmp_path: Path) -> None:
+    found = checks(tmp_path, steady(), ended_as="aborted", reason="300 of 900 failed.")
+    assert found["records"].state == "warn"
+    assert "300 of 900 failed." in found["records"].finding
+
+
+def test_an_answer_from_another_variant_makes_a_run_invalid(tmp_path: Path) -> None:
+    rows = steady()
+    rows[500] = rows[500]._replace(variant_invoked="candidate")
+    found = checks(tmp_path, rows)["pinning"]
+    assert found.state == "fail"
+    assert found.finding.startswith("1 of 2,400 answers")
+    assert "asked current, got candidate" in found.finding
+
+
+@pytest.mark.parametrize(("late", "state"), [(23, "ok"), (25, "fail")])
+def test_a_generator_that_sends_one_in_a_hundred_late_is_not_trusted(
+    tmp_path: Path, late: int, state: str
+) -> None:
+    rows = steady()
+    for i in range(300, 300 + late):
+        rows[i] = rows[i]._replace(started_ns=rows[i].scheduled_ns + 5_100_000)
+    assert checks(tmp_path, rows)["generator"].state == state
+
+
+def test_lateness_without_a_free_slot_is_not_the_generators(tmp_path: Path) -> None:
+    rows = steady()
+    for i in range(300, 400):
+        rows[i] = rows[i]._replace(started_ns=rows[i].scheduled_ns + 5_100_000, slots_busy=64)
+    found = checks(tmp_path, rows)
+    assert found["generator"].state == "ok"
+    assert found["slots"].state == "warn"
+    assert found["slots"].finding.startswith("100 of 2,400")
+
+
+def test_no_warm_up_is_suspect(tmp_path: Path) -> None:
+    rows = [row for row in steady() if row.phase == "measure"]
+    assert checks(tmp_path, rows)["warmup"].state == "warn"
+
+
+def test_a_median_that_moves_is_suspect_and_names_the_arm(tmp_path: Path) -> None:
+    rows = [
+        row._replace(ended_ns=row.scheduled_ns + 23_000_000)
+        if row.arm == "candidate" and row.seq > 1300
+        else row
+        for row in steady()
+    ]
+    found = checks(tmp_path, rows)["drift"]
+    assert found.state == "warn"
+    assert "candidate +15.0%" in found.finding
+    assert "current 0.0%" in found.finding
+
+
+def test_more_than_one_failure_in_a_hundred_is_suspect(tmp_path: Path) -> None:
+    rows = steady()
+    for i in range(300, 325):
+        rows[i] = rows[i]._replace(outcome="throttled", error="slow down")
+    assert checks(tmp_path, rows)["failures"].state == "warn"
+
+
+def test_a_hidden_retry_is_suspect(tmp_path: Path) -> None:
+    rows = steady()
+    rows[700] = rows[700]._replace(retries=1)
+    assert checks(tmp_path, rows)["retries"].state == "warn"
+    assert "retries" not in checks(tmp_path / "none", steady())
+
+
+def test_arms_with_unequal_load_per_instance_are_suspect(tmp_path: Path) -> None:
+    variants = {"current": {"instances": 2}, "candidate": {"instances": 1}}
+    found = checks(tmp_path, steady(), endpoint={"variants": variants})["instances"]
+    assert found.state == "warn"
+    assert "candidate 66.7%" in found.finding
+
+
+def test_an_endpoint_that_could_not_be_described_is_said(tmp_path: Path) -> None:
+    found = checks(tmp_path, steady(), endpoint={"note": "AccessDenied"})["instances"]
+    assert (found.state, found.finding) == ("warn", "AccessDenied")
+
+
+def test_a_weighted_split_far_from_its_weights_makes_a_run_invalid(tmp_path: Path) -> None:
+    # 1,200 against 1,200 where 3 to 1 was expected: chi-square 800 on one degree of freedom.
+    overrides = ["traffic.routing=weighted", "arms.current.share=3"]
+    rows = [row._replace(group=None, variant_asked=None) for row in steady()]
+    assert checks(tmp_path, rows, overrides)["split"].state == "fail"
+    assert checks(tmp_path / "even", rows, overrides[:1])["split"].state == "ok"
+
+
+def test_a_run_shorter_than_six_memories_is_not_long_enough(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", steady()[:400], ["traffic.duration=10s"])
+    run = analysis.read_run(path)
+    assert memory_check(run, []).state == "warn"
+    long = analysis.read_run(write_run(tmp_path / "long", steady()))
+    assert memory_check(long, []).state == "ok"
+    assert memory_check(long, ["short run", "short run"]).finding == "short run"

@@ -1,0 +1,99 @@
+"""Plain Locust with our locustfile: headless, and with its web UI."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from tests.end_to_end.conftest import ROOT, assert_adds_up, environment, manifest_of, only_run
+
+NO_VERDICT = (3, 4)
+
+
+def locust(plan: Path, *arguments: str) -> subprocess.Popen[str]:
+    clean = {k: v for k, v in environment().items() if not k.startswith("LOCUST_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), *arguments],
+        cwd=plan.parent,
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_headless_runs_the_plan_and_exits_with_its_verdict(plan: Path) -> None:
+    process = locust(plan, "--plan", str(plan), "--headless", "--only-summary")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode in NO_VERDICT, err
+    assert "cannot tell" in out.lower() or "do not read on" in out.lower()
+    folder = only_run(plan.parent / "reports")
+    assert (folder / "report.html").is_file()
+    manifest = manifest_of(folder)
+    assert manifest["ended_as"] == "complete"
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["ended"] == manifest["counts"]["planned"]
+
+
+def test_a_bad_plan_exits_2(plan: Path) -> None:
+    process = locust(plan, "--plan", str(plan), "--set", "traffic.rat=5", "--headless")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "traffic.rat: there is no such key" in err
+
+
+def test_without_a_plan_it_says_how_to_give_one(plan: Path) -> None:
+    process = locust(plan, "--headless")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--plan ab" in err
+
+
+def test_each_start_in_the_web_ui_makes_a_run_of_its_own(plan: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = locust(plan, "--plan", str(plan), "--web-host", "127.0.0.1", "--web-port", str(port))
+    try:
+        for runs in (1, 2):
+            swarm(f"http://127.0.0.1:{port}/swarm")
+            wait_for(lambda runs=runs: reports(plan) == runs)  # type: ignore[misc]
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    folders = list((plan.parent / "reports").iterdir())
+    assert len(folders) == 2, err
+    for folder in folders:
+        manifest = manifest_of(folder)
+        assert manifest["ended_as"] == "complete"
+        assert manifest["slots"] == 32
+        assert manifest["counts"]["ended"] == manifest["counts"]["planned"]
+
+
+def reports(plan: Path) -> int:
+    return len(list((plan.parent / "reports").glob("*/report.html")))
+
+
+def swarm(url: str) -> None:
+    form = urllib.parse.urlencode({"user_count": 32, "spawn_rate": 32}).encode()
+
+    def started() -> bool:
+        try:
+            with urllib.request.urlopen(url, form, timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    wait_for(started)
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.2)
+    raise TimeoutError("it did not happen in time")

@@ -1,0 +1,188 @@
+"""`abreast run` on real processes: what it keeps, what it says, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import analysis
+from tests.end_to_end.conftest import (
+    Command,
+    assert_adds_up,
+    command,
+    environment,
+    manifest_of,
+    only_run,
+)
+
+NO_VERDICT = (3, 4)
+"""Cannot tell; or cannot be trusted, where this machine is too busy to send on time."""
+
+
+def test_a_short_run_is_recorded_whole_and_gives_no_verdict(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    ended = abreast("run", str(plan))
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    assert ended.stdout.rstrip().endswith("report.html")
+    folder = only_run(tmp_path / "reports")
+    assert {file.name for file in folder.iterdir()} == {
+        "manifest.json", "plan.toml", "requests.parquet", "health.parquet", "payloads.parquet",
+        "timeline.jsonl", "logs", "report.html", "report.md", "report.json",
+    }  # fmt: skip
+    run = analysis.read_run(folder)
+    assert_adds_up(run.counts)
+    assert run.counts["planned"] == run.counts["ended"] == len(run.requests) > 100
+    rows = run.requests
+    assert (rows["outcome"] == "ok").all(), rows["error"].dropna().unique()
+    assert rows["seq"].tolist() == list(range(len(rows)))
+    assert (rows["variant_invoked"] == rows["variant_asked"]).all()
+    assert (rows["arm"] == rows["variant_asked"]).all()
+    assert (rows["retries"] == 0).all()
+    in_order = ["scheduled_ms", "started_ms", "sent_ms", "first_byte_ms", "ended_ms"]
+    assert (rows[in_order].diff(axis=1).iloc[:, 1:] >= -0.001).all(axis=None)
+    pairs = rows.groupby("group")
+    assert (pairs["payload"].nunique() == 1).all()
+    assert set(rows["phase"]) == {"warmup", "measure"}
+    assert (rows["scheduled_ms"].ge(1000) == rows["phase"].eq("measure")).all()
+
+
+@pytest.mark.alone
+def test_a_minute_of_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    ended = abreast("run", str(plan), "--set", "traffic.duration=61s", "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["verdict"]["state"] == "better"
+    assert report["verdict"]["validity"] == "SUSPECT"  # a short run, and said so
+    median = next(
+        d for d in report["differences"] if (d["metric"], d["measure"]) == ("p50", "service")
+    )
+    # The server takes exactly half the time; the client's own share is the same in both arms.
+    assert 0.4 < median["ratio"]["interval"]["low"] < median["ratio"]["interval"]["high"] < 0.75
+    again = abreast("compare", str(only_run(tmp_path / "reports")), "--json")
+    assert json.loads(again.stdout) == report
+
+
+def test_weighted_routing_counts_whoever_answered(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    ended = abreast("run", str(plan), "--set", "traffic.routing=weighted", "--quiet")
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    rows = analysis.read_run(only_run(tmp_path / "reports")).requests
+    assert rows["variant_asked"].isna().all()
+    assert set(rows["arm"]) == {"current", "candidate"}
+    assert (rows["arm"] == rows["variant_invoked"]).all()
+
+
+def test_without_a_free_slot_requests_wait_or_are_dropped_and_both_are_counted(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    few = ["--set", "traffic.slots=1", "--set", "traffic.rate=400", "--quiet"]
+    for overflow in ("queue", "drop"):
+        out = tmp_path / overflow
+        abreast("run", str(plan), *few, "--set", f"traffic.overflow={overflow}", "--out", str(out))
+        run = analysis.read_run(only_run(out))
+        assert_adds_up(run.counts)
+        waited = run.requests[run.requests["slots_busy"] >= 1]
+        assert len(waited) > 100
+        if overflow == "queue":
+            assert run.counts["dropped"] == 0
+            assert (waited["lateness_ms"] > 0).all()
+        else:
+            assert run.counts["dropped"] == (waited["outcome"] == "dropped").sum()
+            assert waited["started_ms"].isna().all()
+
+
+def test_ctrl_c_keeps_and_judges_what_there_is(plan: Path, tmp_path: Path) -> None:
+    run = start(plan, tmp_path)
+    wait_for_requests(tmp_path / "reports")
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    assert "stopped before its end" in out
+    counts = manifest_of(only_run(tmp_path / "reports"))["counts"]
+    assert_adds_up(counts)
+    assert counts["ended"] > 0
+    assert counts["unsent"] > 0
+    assert counts["missing"] == 0
+    assert (only_run(tmp_path / "reports") / "report.html").is_file()
+
+
+def test_a_killed_locust_process_leaves_a_run_that_says_so(plan: Path, tmp_path: Path) -> None:
+    run = start(plan, tmp_path)
+    wait_for_requests(tmp_path / "reports")
+    locust = next(
+        child
+        for child in psutil.Process(run.pid).children(recursive=True)
+        if "experiments.traffic" in child.cmdline()
+    )
+    locust.kill()
+    out, err = run.communicate(timeout=60)
+    manifest = manifest_of(only_run(tmp_path / "reports"))
+    assert manifest["ended_as"] == "crashed", err
+    assert "SIGKILL" in manifest["reason"]
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["ended"] > 0
+    assert run.returncode in NO_VERDICT
+    assert "SIGKILL" in out
+
+
+def test_no_child_outlives_a_killed_supervisor(plan: Path, tmp_path: Path) -> None:
+    run = start(plan, tmp_path)
+    wait_for_requests(tmp_path / "reports")
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert len(children) >= 2
+    run.kill()
+    run.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+    # What it had recorded is judged by hand, from the streams.
+    folder = only_run(tmp_path / "reports")
+    judged = subprocess.run(
+        command("compare", str(folder)), env=environment(), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert judged.returncode in NO_VERDICT, judged.stderr
+
+
+def test_the_python_way_in(abreast: Command, plan: Path, tmp_path: Path) -> None:
+    abreast("run", str(plan), "--quiet")
+    run = analysis.read_run(only_run(tmp_path / "reports"))
+    comparison = analysis.compare(run)
+    frame = comparison.to_frame()
+    assert {"arm", "metric", "measure", "difference", "ratio_low", "call"} <= set(frame.columns)
+    assert set(frame["metric"]) >= {"p50", "p99", "mean", "error_rate"}
+    ok = run.measured[run.measured["outcome"] == "ok"]
+    p50 = frame[(frame["metric"] == "p50") & (frame["measure"] == "response")]["value"].item()
+    by_hand = sorted(ok[ok["arm"] == "candidate"]["response_ms"])
+    assert p50 == by_hand[-(-len(by_hand) // 2) - 1]
+    assert comparison._repr_html_().startswith("<!doctype html>")
+
+
+def start(plan: Path, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("run", str(plan), "--set", "traffic.duration=60s"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_requests(out: Path, seconds: float = 40) -> None:
+    """Wait until a run below `out` has written its second batch."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        streams = list(out.glob("*/requests/requests-0.arrows"))
+        if streams and os.path.getsize(streams[0]) > 20_000:
+            return
+        time.sleep(0.1)
+    pytest.fail("no request was recorded in time")

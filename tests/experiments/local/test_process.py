@@ -1,0 +1,220 @@
+"""Processes: that they start, that they say why not, and that none is left behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import EndpointError
+from experiments.local import child, process
+from experiments.local.process import LocalEndpoint
+
+SIMULATED = """
+    name = "sim"
+    [variants.only]
+    simulated = { constant = "1ms" }
+    """
+MODEL = """
+    name = "real"
+    [variants.only]
+    model = "digits-svm"
+    """
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "e.toml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if not listed.exists():
+        pytest.skip("the children of a process are read from Linux's /proc")
+    return [int(child) for child in listed.read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline, f"still running: {list(filter(is_running, pids))}"
+        time.sleep(0.02)
+
+
+def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpoint]) -> None:
+    running = start(SIMULATED)
+    assert running.url == f"http://127.0.0.1:{running.port}"
+    assert running.variants == ("only",)
+    assert running.environment() == {
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
+        "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
+        "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    script = f'{running.exports()}echo "$AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME" "$AWS_REGION"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout == f"{running.url} us-east-1\n"
+
+
+def test_boto3_calls_the_endpoint_with_that_environment_alone(
+    start: Callable[[str], LocalEndpoint],
+) -> None:
+    running = start(SIMULATED)
+    script = (
+        "import boto3; print(boto3.client('sagemaker-runtime')"
+        ".invoke_endpoint(EndpointName='sim', Body=b'{}')['InvokedProductionVariant'])"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **running.environment()}
+    said = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    assert said == "only\n"
+
+
+def test_a_stopped_endpoint_is_gone_with_its_models(file: Callable[[str], Path]) -> None:
+    running = process.start(file(MODEL))
+    models = children_of(running.process.pid)
+    assert len(models) == 1
+    running.stop()
+    running.stop()
+    assert running.process.returncode == 0
+    wait_until_gone(models)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.port), timeout=5)
+
+
+def test_a_killed_parent_takes_the_endpoint_and_its_models_with_it(
+    file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = file(MODEL)
+    # Another folder of the name `experiments`, where the parent runs, must not be taken for ours.
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("raise SystemExit('not this one')")
+    script = f"""
+    import pathlib, sys, time
+    sys.path.insert(0, {str(child.ROOT)!r})
+    from experiments.local import process
+    running = process.start(pathlib.Path({str(path)!r}))
+    print(running.process.pid, flush=True)
+    time.sleep(60)
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
+        assert parent.stdout is not None
+        server = int(parent.stdout.readline())
+        left_behind = [server, *children_of(server)]
+        assert len(left_behind) == 2
+        assert all(map(is_running, left_behind))
+        parent.kill()
+    wait_until_gone(left_behind)
+
+
+def test_a_killed_endpoint_takes_its_models_with_it(
+    file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    running = process.start(file(MODEL), log_dir=tmp_path / "logs")
+    models = children_of(running.process.pid)
+    running.process.kill()
+    wait_until_gone(models)
+    running.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_with_status_0(
+    file: Callable[[str], Path], number: signal.Signals
+) -> None:
+    command = child.command("experiments.local.server", str(file(SIMULATED)))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment()
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        assert set(json.loads(server.stdout.readline())) >= {"port", "url", "endpoint", "variants"}
+        server.send_signal(number)
+        assert server.wait(20) == 0
+        assert server.stderr.read() == b""
+
+
+def test_a_port_in_use_is_said_without_a_traceback(file: Callable[[str], Path]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = child.command("experiments.local.server", str(file(SIMULATED)))
+        ended = subprocess.run(
+            [*command, "--port", str(port)],
+            capture_output=True,
+            text=True,
+            env=child.environment(),
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 2
+        assert ended.stderr == (
+            f"Cannot listen on 127.0.0.1, port {port}: the port is in use by another process.\n"
+            "Choose another port, or 0 for a free one.\n"
+        )
+        with pytest.raises(EndpointError, match="in use"):
+            process.start(file(SIMULATED), port=port)
+
+
+def test_a_wrong_file_is_said(file: Callable[[str], Path]) -> None:
+    path = file('name = "x"\n[variants.a]\nmodel = "digits-svm"\nwieght = 1')
+    with pytest.raises(EndpointError) as caught:
+        process.start(path)
+    assert f"{path}: variants.a.wieght" in caught.value.message
+    assert 'Did you mean "weight"?' in caught.value.message
+
+
+def test_a_model_server_that_ends_at_its_start_is_said_with_its_own_words(
+    file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without" / "sklearn").mkdir(parents=True)
+    (tmp_path / "without" / "sklearn" / "__init__.py").write_text("raise ImportError('hidden')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"))
+    logs = tmp_path / "logs"
+    with pytest.raises(EndpointError) as caught:
+        process.start(file(MODEL), log_dir=logs)
+    assert "only-1 ended while it started" in caught.value.message
+    assert "needs scikit-learn" in caught.value.message
+    assert "abreast[local]" in caught.value.message
+    assert "Traceback" not in caught.value.message
+    assert sorted(path.name for path in logs.iterdir()) == ["endpoint.log", "only-1.log"]
+
+
+def test_a_model_server_elsewhere_that_is_not_there_is_said(file: Callable[[str], Path]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    path = file(f'name = "x"\n[variants.a]\nurl = "http://127.0.0.1:{port}"')
+    with pytest.raises(EndpointError, match=r"variants\.a: .* does not answer GET /ping"):
+        process.start(path)
+
+
+def test_who_starts_an_endpoint_imports_neither_its_server_nor_its_models() -> None:
+    script = (
+        "import sys; import experiments.local.process;"
+        "print(sorted({'botocore', 'boto3', 'httptools', 'sklearn', 'numpy'} & set(sys.modules)))"
+    )
+    said = subprocess.check_output(
+        [sys.executable, "-c", script], env=child.environment(), text=True
+    )
+    assert said == "[]\n"

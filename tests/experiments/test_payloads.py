@@ -1,0 +1,90 @@
+"""Bodies are read from lines, folders and Parquet; a model is never told the answer."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from experiments import payloads
+from experiments.errors import PlanError
+from experiments.plan import Plan, find, load
+
+AB = load(find("ab"))
+
+
+def plan_for(source: str, label: str | None = None) -> Plan:
+    table = AB.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    table["request"] = {"payloads": source}
+    table["answers"] = {"label": label} if label else {}
+    return Plan.model_validate(table)
+
+
+def test_a_line_is_a_body_and_empty_lines_are_none(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"1,2\r\n\n3,4")
+    found = payloads.load(plan_for("rows.csv"), tmp_path / "plan.toml")
+    assert [(p.name, p.body, p.label) for p in found] == [
+        ("line 1", b"1,2", None),
+        ("line 3", b"3,4", None),
+    ]
+
+
+def test_the_label_is_taken_out_of_the_body(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"x": [1, 2], "label": 7}\n{"label": "cat", "x": 3}\n')
+    found = payloads.load(plan_for("rows.jsonl", "label"), tmp_path / "plan.toml")
+    assert [json.loads(p.body) for p in found] == [{"x": [1, 2]}, {"x": 3}]
+    assert [p.label for p in found] == ["7", "cat"]
+
+
+def test_a_line_without_the_label_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"x": 1, "label": 7}\n{"x": 2}\n')
+    with pytest.raises(PlanError, match='line 2 has no field "label"'):
+        payloads.load(plan_for("rows.jsonl", "label"), tmp_path / "plan.toml")
+
+
+def test_a_folder_gives_a_body_a_file_in_the_order_of_names(tmp_path: Path) -> None:
+    folder = tmp_path / "bodies"
+    folder.mkdir()
+    (folder / "b.bin").write_bytes(b"\x00\xff")
+    (folder / "a.txt").write_bytes(b"hello\n")
+    (folder / ".hidden").write_bytes(b"x")
+    found = payloads.load(plan_for("bodies"), tmp_path / "plan.toml")
+    assert [(p.name, p.body) for p in found] == [("a.txt", b"hello\n"), ("b.bin", b"\x00\xff")]
+
+
+def test_a_parquet_file_gives_its_body_column(tmp_path: Path) -> None:
+    table = pa.table({"body": ["a", "b"], "truth": [1, 2], "other": [0, 0]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    found = payloads.load(plan_for("rows.parquet", "truth"), tmp_path / "plan.toml")
+    assert [(p.body, p.label) for p in found] == [(b"a", "1"), (b"b", "2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [("gone.jsonl", None, "No such file"), ("empty.jsonl", b"\n\n", "holds no payload")],
+)
+def test_what_cannot_be_sent_is_refused(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(PlanError, match=said) as caught:
+        payloads.load(plan_for(name), tmp_path / "plan.toml")
+    assert "request.payloads" in str(caught.value)
+
+
+def test_the_table_names_bodies_by_hash_and_never_holds_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_bytes(b"secret-body")
+    found = payloads.load(plan_for("rows.txt"), tmp_path / "plan.toml")
+    payloads.write_table(found, tmp_path / "payloads.parquet")
+    row = pq.read_table(tmp_path / "payloads.parquet").to_pylist()[0]
+    assert row == {
+        "payload": 0,
+        "name": "line 1",
+        "hash": hashlib.sha256(b"secret-body").hexdigest(),
+        "label": None,
+        "bytes": 11,
+    }
+    assert b"secret-body" not in (tmp_path / "payloads.parquet").read_bytes()

@@ -1,0 +1,161 @@
+"""A plan is read whole, and every error names file, key, value and rule."""
+
+import json
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.errors import PlanError
+from experiments.plan import BUILT_IN, Plan, find, load, text_as_run
+
+PLAN = """
+question = "compare"
+seed = 1
+[endpoint]
+name = "digits"
+target = "local"
+config = "digits.endpoint.toml"
+[arms.current]
+[arms.candidate]
+[request]
+payloads = "rows.jsonl"
+[traffic]
+routing = "pinned"
+rate = 10
+duration = "2m"
+[compare]
+baseline = "current"
+margins = { p50 = "5%", error_rate = "0.5pp" }
+"""
+
+
+def written(tmp_path: Path, text: str = PLAN) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(tmp_path: Path, *overrides: str, text: str = PLAN) -> PlanError:
+    with pytest.raises(PlanError) as caught:
+        load(written(tmp_path, text), overrides)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    return caught.value
+
+
+def test_durations_and_shares_are_read_with_their_units(tmp_path: Path) -> None:
+    plan = load(written(tmp_path), ["traffic.warmup=500ms", "compare.margins.p99='12.5 %'"])
+    assert plan.traffic.duration == 120.0
+    assert plan.traffic.warmup == 0.5
+    assert plan.planned_s == 120.5
+    assert plan.compare.margins == {"p50": 0.05, "error_rate": 0.005, "p99": 0.125}
+
+
+def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Path) -> None:
+    plan = load(
+        written(tmp_path),
+        ["arms.candidate.request.target_variant=green", "arms.other.request.target_model=b.tar"],
+    )
+    assert plan.variant_of("current") == "current"
+    assert plan.variant_of("candidate") == "green"
+    assert plan.variant_of("other") is None
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("traffic.rat=5", ["plan.toml", "traffic.rat", "no such key", '"rate"']),
+        ("traffic.rate=fast", ["traffic.rate", '"fast"', "number"]),
+        ("traffic.rate=0", ["traffic.rate", "0", "greater than 0"]),
+        ("traffic.duration=3 parsecs", ["traffic.duration", '"3 parsecs"', '"5m"']),
+        ("traffic.duration=30", ["traffic.duration", "30", '"10s"']),
+        ("traffic.routing=random", ["traffic.routing", '"random"', "'paired'"]),
+        ("traffic.transport=fast", ["traffic.transport", '"fast"', "'boto3'"]),
+        ("question=capacity", ["question", '"capacity"', "'compare'"]),
+        ("compare.baseline=blue", ["compare.baseline", '"blue"', "current, candidate"]),
+        ("compare.margins.p5x=5%", ["margins.p5x", "p50"]),
+        ("compare.confidence=0.99", ["confidence", "0.99", "0.95"]),
+        ("endpoint.name=bad name", ["endpoint.name", '"bad name"', "pattern"]),
+        ("endpoint.target=localhost", ["endpoint", '"localhost"', '"aws"']),
+        ("limits={max_requests=100, max_minutes=5}", ["1,300", "limits.max_requests", "100"]),
+        ("limits={max_requests=10000, max_minutes=1}", ["2.2 minutes", "limits.max_minutes"]),
+        ("arms.candidate.request.variant=x", ["arms.candidate.request.variant", "no such key"]),
+        ("seed=true", ["seed", "True", "integer"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_rule(
+    tmp_path: Path, override: str, parts: list[str]
+) -> None:
+    said = str(refusal(tmp_path, override))
+    for part in parts:
+        assert part in said
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    text = PLAN.replace("[request]\npayloads", "[answers]\nlabel")
+    assert "request: is required" in str(refusal(tmp_path, text=text))
+
+
+def test_traffic_beyond_this_machine_needs_limits(tmp_path: Path) -> None:
+    text = PLAN.replace('target = "local"\nconfig = "digits.endpoint.toml"', 'target = "aws"')
+    assert "[limits]" in str(refusal(tmp_path, text=text))
+    plan = load(written(tmp_path, text), ["limits={max_requests=2000, max_minutes=5}"])
+    assert plan.endpoint.url is None
+    loopback = text.replace('"aws"', '"http://127.0.0.1:9"')
+    assert load(written(tmp_path, loopback)).endpoint.is_loopback
+
+
+def test_weighted_routing_leaves_the_choice_to_the_endpoint(tmp_path: Path) -> None:
+    said = str(
+        refusal(tmp_path, "traffic.routing=weighted", "arms.candidate.request.target_variant=x")
+    )
+    assert "arms.candidate.request" in said
+
+
+def test_paired_routing_takes_no_shares(tmp_path: Path) -> None:
+    assert "share" in str(refusal(tmp_path, "traffic.routing=paired", "arms.candidate.share=3"))
+
+
+def test_toml_that_does_not_parse_names_the_line(tmp_path: Path) -> None:
+    said = str(refusal(tmp_path, text='question = "compare\n'))
+    assert "plan.toml" in said
+    assert "line 1" in said
+
+
+def test_a_plan_that_is_not_there_lists_the_built_in_ones() -> None:
+    with pytest.raises(PlanError, match="Built-in plans are ab"):
+        find("abc")
+    with pytest.raises(PlanError, match="no such file"):
+        find("nowhere/plan.toml")
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.toml")), ids=lambda path: path.name)
+def test_built_in_plans_are_valid(path: Path) -> None:
+    if path.name.endswith(".endpoint.toml"):
+        pytest.skip("an endpoint file, tested with the local endpoint")
+    plan = load(path)
+    assert (path.parent / plan.request.payloads).is_file()
+
+
+def test_a_plan_survives_the_manifest() -> None:
+    plan = load(find("ab"))
+    stored = json.loads(
+        json.dumps(plan.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+    )
+    assert Plan.model_validate(stored) == plan
+
+
+def test_the_plan_as_run_says_what_the_command_line_set(tmp_path: Path) -> None:
+    text = text_as_run(written(tmp_path), ["traffic.rate=5"])
+    assert text.endswith("# set on the command line: traffic.rate=5\n")
+    assert tomllib.loads(text) == tomllib.loads(PLAN)
+
+
+@given(st.text(max_size=40))
+def test_any_override_is_taken_or_refused_with_a_message(text: str) -> None:
+    with suppress(PlanError):  # and no other error
+        assert load(find("ab"), [text]).question == "compare"
