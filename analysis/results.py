@@ -203,12 +203,12 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One sentence, one reason, one exit code."""
+    """One sentence, what else belongs to it, and one exit code."""
 
     state: Literal["better", "worse", "same", "undecided", "untrusted"]
     validity: Literal["VALID", "SUSPECT", "INVALID"]
     sentence: str
-    reasons: tuple[str, ...]
+    context: tuple[str, ...]
     exit_code: int
 
 

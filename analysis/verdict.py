@@ -6,14 +6,22 @@ called from its estimate, its interval and its margin, and the worst call decide
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from analysis.render import format as fmt
 from analysis.results import Answers, Call, Check, Difference, Estimate, Verdict
 from analysis.validity import validity_of
 
 ALPHA = 0.05
-EXIT_CODES = {"better": 0, "same": 0, "worse": 1, "undecided": 3, "untrusted": 4}
+State = Literal["better", "worse", "same", "undecided", "untrusted"]
+EXIT_CODES: dict[State, int] = {"better": 0, "same": 0, "worse": 1, "undecided": 3, "untrusted": 4}
 _LONGEST_EXTENSION = 100
+_FOUND = (
+    (("worse",), "it is worse"),
+    (("better",), "it is better"),
+    (("same",), "there is no difference that matters"),
+    (("undecided", "refused"), "it cannot be told yet"),
+)
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:
@@ -93,69 +101,65 @@ def judge(
     checks = tuple(checks)
     guarded = [d for d in differences if d.margin is not None]
     validity = validity_of(checks)
-    doubts = tuple(f"{c.title}: {c.finding}." for c in checks if c.state != "ok")
     if validity == "INVALID":
         failed = next(check for check in checks if check.state == "fail")
-        sentence = f'Do not read on: this run fails the check "{failed.title}": {failed.finding}.'
         return Verdict(
             state="untrusted",
             validity=validity,
-            sentence=sentence,
-            reasons=doubts,
+            sentence=f'Do not read on: this run fails the check "{failed.title}".',
+            context=(f"{failed.finding}.", failed.next_step or ""),
             exit_code=EXIT_CODES["untrusted"],
         )
     calls = {d.call for d in guarded}
+    state: State
     if "worse" in calls:
         state = "worse"
     elif calls & {"undecided", "refused"}:
         state = "undecided"
     else:
         state = "better" if "better" in calls else "same"
-    sentence = " ".join([_sentence(state, guarded), *_about_answers(answers)])
+    chosen = _decisive(state, guarded)
     return Verdict(
-        state=state,  # type: ignore[arg-type]
+        state=state,
         validity=validity,
-        sentence=sentence,
-        reasons=(*doubts, *_reasons(guarded)),
+        sentence=_sentence(state, chosen, guarded),
+        context=(*_beside(chosen, guarded), *_about_answers(answers)),
         exit_code=EXIT_CODES[state],
     )
 
 
-def _sentence(state: str, guarded: Sequence[Difference]) -> str:
-    """Say what to do about the arm that decides, and the figure it rests on."""
+def _decisive(state: State, guarded: Sequence[Difference]) -> Difference:
+    """Give the metric that the sentence is about: the worst, or the first in the plan's order."""
+    wanted = ("undecided", "refused") if state == "undecided" else (state,)
+    fitting = [d for d in guarded if d.call in wanted]
+    bounded = [d for d in fitting if _is_bounded(d)] or fitting
+    return max(bounded, key=_beyond_margin) if state == "worse" else bounded[0]
+
+
+def _sentence(state: State, chosen: Difference, guarded: Sequence[Difference]) -> str:
     if state == "worse":
-        worst = _largest([d for d in guarded if d.call == "worse"])
-        return f"Don't ship {worst.arm}: {_figure(worst)}{_beside(worst, guarded)}."
+        return f"Don't ship {chosen.arm}: {_figure(chosen)}."
     if state == "better":
-        best = _clearest([d for d in guarded if d.call == "better"])
-        return f"{best.arm} is the better arm: {_figure(best)}{_beside(best, guarded)}."
+        return f"{chosen.arm} is the better arm: {_figure(chosen)}."
     if state == "same":
-        arms = " and ".join(dict.fromkeys(d.arm for d in guarded))
-        baseline = guarded[0].baseline
-        return (
-            f"No difference that matters between {arms} and {baseline}: "
-            f"{_listed(guarded)} within {'their margins' if len(guarded) > 1 else 'its margin'}."
-        )
-    open_ones = [d for d in guarded if d.call in ("undecided", "refused")]
-    first = open_ones[0]
-    why = f"; {_clause(first.reason)}" if first.reason else ""
+        arms = _joined(list(dict.fromkeys(d.arm for d in guarded)))
+        return f"No difference that matters between {arms} and {chosen.baseline}."
     return (
-        f"Cannot tell yet whether {first.arm} differs from {first.baseline}: {_figure(first)}{why}."
+        f"Cannot tell yet whether {chosen.arm} differs from {chosen.baseline}: {_figure(chosen)}."
     )
 
 
-def _beside(chosen: Difference, guarded: Sequence[Difference]) -> str:
-    """Say what else was found of the arm that the sentence is about."""
-    others = [d for d in guarded if d.arm == chosen.arm and d is not chosen]
-    alike = [d for d in others if d.call == chosen.call and d.measure == chosen.measure]
-    same = [d for d in others if d.call == "same"]
-    also = f", and at {_listed(alike)} too" if alike else ""
-    return also + (f"; no difference that matters in {_listed(same)}" if same else "")
-
-
-def _clause(sentence: str) -> str:
-    """Make a sentence part of another."""
-    return sentence[:1].lower() + sentence[1:].rstrip(".")
+def _beside(chosen: Difference, guarded: Sequence[Difference]) -> list[str]:
+    """Say why the decisive metric is open, and what was found of the other guarded ones."""
+    said = [] if chosen.reason is None else [chosen.reason]
+    for arm in dict.fromkeys(d.arm for d in guarded):
+        own = [d for d in guarded if d.arm == arm and d is not chosen]
+        for calls, words in _FOUND:
+            metrics = [fmt.metric_word(d.metric) for d in own if d.call in calls]
+            if metrics:
+                whose = "In" if arm == chosen.arm else f"{arm}: in"
+                said.append(f"{whose} {_joined(metrics)} {words}")
+    return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in said]
 
 
 def _figure(item: Difference) -> str:
@@ -169,7 +173,7 @@ def _figure(item: Difference) -> str:
     where = f"at {item.metric}" if item.metric != "mean" else "on average"
     relative = fmt.ratio_change(item.ratio)
     if relative is None:
-        return f"there is no interval {where}"
+        return f"{where} there is no interval"
     if item.call in ("worse", "better"):
         word = "slower" if item.call == "worse" else "faster"
         return (
@@ -207,29 +211,10 @@ def _equals(p_value: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _reasons(guarded: Sequence[Difference]) -> tuple[str, ...]:
-    return tuple(
-        f"{d.arm}, {fmt.metric_word(d.metric)}: {fmt.call_word(d.call, d.measure)[2:]}"
-        + (f" ({_clause(d.reason)})" if d.reason else "")
-        + "."
-        for d in guarded
-    )
-
-
-def _clearest(items: Sequence[Difference]) -> Difference:
-    """Give the first, in the plan's order, whose interval ends on both sides."""
-    return next((item for item in items if _is_bounded(item)), items[0])
-
-
-def _largest(items: Sequence[Difference]) -> Difference:
-    """Give the one that is furthest beyond its margin, of those with an interval that ends."""
-
-    def size(item: Difference) -> float:
-        estimate = item.difference if item.unit == "share" else item.ratio
-        none = 0.0 if item.unit == "share" else 1.0
-        return abs(estimate.value - none) / (item.margin or 1.0) if estimate else 0.0
-
-    return max([item for item in items if _is_bounded(item)] or items, key=size)
+def _beyond_margin(item: Difference) -> float:
+    estimate = item.difference if item.unit == "share" else item.ratio
+    none = 0.0 if item.unit == "share" else 1.0
+    return abs(estimate.value - none) / (item.margin or 1.0) if estimate else 0.0
 
 
 def _is_bounded(item: Difference) -> bool:
@@ -237,6 +222,5 @@ def _is_bounded(item: Difference) -> bool:
     return interval is not None and interval.low is not None and interval.high is not None
 
 
-def _listed(items: Sequence[Difference]) -> str:
-    names = list(dict.fromkeys(fmt.metric_word(d.metric) for d in items))
+def _joined(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

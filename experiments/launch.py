@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-import experiments
-from experiments import fingerprint, run_folder
+from experiments import child, fingerprint, run_folder
 from experiments.errors import AbreastError, EndpointError
 from experiments.local import process as local_endpoint
 from experiments.plan import Plan
@@ -98,7 +96,7 @@ def _crash_reason(exit_code: int | None) -> str:
 def _local_endpoint(
     plan: Plan, plan_path: Path, folder: RunFolder, tell: Tell
 ) -> Iterator[dict[str, str]]:
-    environment = dict(os.environ)
+    environment = child.environment()
     if plan.endpoint.config is None:
         yield environment
         return
@@ -125,19 +123,17 @@ def _run_locust(
     environment: Mapping[str, str],
     tell: Tell,
 ) -> int:
-    home = Path(experiments.__file__).parent.parent
     read_fd, write_fd = os.pipe()
-    command = [
-        sys.executable, "-P", "-m", "experiments.traffic",
-        "-f", str(home / "locustfile.py"), "--headless", "--only-summary",
+    command = child.command(
+        "experiments.traffic",
+        "-f", str(child.ROOT / "locustfile.py"), "--headless", "--only-summary",
         "--plan", str(plan_path.absolute()),
         *(part for override in overrides for part in ("--set", override)),
         "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
-    ]  # fmt: skip
+    )  # fmt: skip
     clean = {k: v for k, v in environment.items() if not k.startswith("LOCUST_")}
-    clean["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, sys.path)])
     with (folder.logs / "locust.log").open("wb") as log:
-        child = subprocess.Popen(
+        locust = subprocess.Popen(
             command,
             env=clean,
             cwd=folder.path,
@@ -145,20 +141,20 @@ def _run_locust(
             stdout=log,
             stderr=log,
             pass_fds=[write_fd],
-            start_new_session=True,
+            process_group=0,  # Ctrl-C reaches this process only, which then stops the child
         )
     os.close(write_fd)
     try:
-        with _interrupts_go_to(child, tell):
+        with _interrupts_go_to(locust, tell):
             error = _listen(read_fd, tell)
-            code = child.wait()
+            code = locust.wait()
     finally:
         os.close(read_fd)
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-        if child.stdin:
-            child.stdin.close()
+        if locust.poll() is None:
+            locust.kill()
+            locust.wait()
+        if locust.stdin:
+            locust.stdin.close()
     if error is not None:
         raise error
     if "planned" not in run_folder.read_manifest(folder) and code != 0:
@@ -168,7 +164,7 @@ def _run_locust(
 
 
 def _listen(read_fd: int, tell: Tell) -> AbreastError | None:
-    """Pass on the child's messages until it closes its end; give the error it could not pass."""
+    """Pass on Locust's messages until it closes its end; give the error it could not pass."""
     error = None
     buffer = b""
     with selectors.DefaultSelector() as selector:
@@ -188,8 +184,8 @@ def _listen(read_fd: int, tell: Tell) -> AbreastError | None:
 
 
 @contextmanager
-def _interrupts_go_to(child: subprocess.Popen[bytes], tell: Tell) -> Iterator[None]:
-    """Ask the child to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
+def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[None]:
+    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
     received = 0
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -198,9 +194,9 @@ def _interrupts_go_to(child: subprocess.Popen[bytes], tell: Tell) -> Iterator[No
         if received == 1:
             tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
                   "Press Ctrl-C again to stop at once."})  # fmt: skip
-            child.terminate()
+            locust.terminate()
         else:
-            child.kill()
+            locust.kill()
 
     before = {
         number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)

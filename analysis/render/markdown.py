@@ -13,7 +13,7 @@ _CELLS = 8
 
 def render(report: Report) -> str:
     """Write a report as GitHub-flavoured Markdown; foreign text can neither format nor link."""
-    parts = [_heading(report.verdict)]
+    parts = [_heading(report.verdict), *map(text, report.verdict.context)]
     if report.verdict.validity == "INVALID":
         parts.append(f"**{tables.NOT_TO_BE_RELIED_ON}**")
     for arm, baseline in tables.compared(report):

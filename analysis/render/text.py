@@ -17,7 +17,7 @@ _CHECK_COLOURS = {"ok": _GREEN, "warn": _YELLOW, "fail": _RED}
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """Write a report as lines of at most `width` cells, with ANSI colours if asked for.
 
-    The verdict is the last line and has no line break after it.
+    The verdict comes last and has no line break after it.
     """
     text = "\n\n".join("\n".join(part) for part in _parts(report, width) if part)
     return text if colour else re.sub(r"\x1b\[\d+m", "", text)
@@ -102,7 +102,8 @@ def _verdict(report: Report, width: int) -> list[str]:
         lines.append(_paint("Suspect: see the checks marked ! above.", _YELLOW))
     colour = _CALL_COLOURS.get(report.verdict.state, "")
     sentence = _wrap(report.verdict.sentence, width)
-    return lines + [_paint(_paint(line, colour), _BOLD) for line in sentence]
+    lines += [_paint(_paint(line, colour), _BOLD) for line in sentence]
+    return lines + _wrap(" ".join(report.verdict.context), width)
 
 
 def _paint(text: str, code: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments import child
 from experiments.errors import EndpointError
-from experiments.local import child
 from experiments.local.container import Container
 
 READY_WITHIN_S = 60.0
@@ -49,7 +49,6 @@ async def _start(label: str, model: str, log: Path) -> _Child:
             stdout=PIPE,
             stderr=stderr,
             env=child.environment(),
-            start_new_session=True,  # Ctrl-C is for the endpoint, which ends its models
         )
     return _Child(label, process, log)
 

@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments import child
 from experiments.errors import EndpointError
-from experiments.local import child
 
 READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 10.0
@@ -75,7 +75,7 @@ def start(config_path: Path, *, port: int = 0, log_dir: Path | None = None) -> L
             stdout=subprocess.PIPE,
             stderr=log,
             env=child.environment(),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops the child
+            process_group=0,  # Ctrl-C reaches the parent alone, which then stops the child
         )
         try:
             line = _first_line(process)

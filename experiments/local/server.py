@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from experiments import child
 from experiments.errors import AbreastError, EndpointError
-from experiments.local import child, config, control_plane, http, model_processes, runtime, sigv4
+from experiments.local import config, control_plane, http, model_processes, runtime, sigv4
 from experiments.local.container import Container
 from experiments.local.http import Handler, Request, Response
 from experiments.local.process import Announcement

@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 from gevent.os import tp_read
 
-from experiments import fingerprint, payloads, run_folder
+from experiments import child, fingerprint, payloads, run_folder
 from experiments.errors import AbreastError
 from experiments.sagemaker.endpoint import EndpointFacts
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
@@ -221,9 +221,8 @@ class _Run:
 def _report(folder: run_folder.RunFolder) -> int:
     """Judge and render the run in a process that holds neither Locust nor its patches."""
     sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", "experiments", "report", str(folder.path)]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+    command = child.command("experiments", "report", str(folder.path))
+    return subprocess.run(command, env=child.environment(), check=False).returncode
 
 
 def _subject(facts: EndpointFacts) -> dict[str, str]:

@@ -84,14 +84,14 @@ def test_no_warm_up_is_suspect(tmp_path: Path) -> None:
 
 def test_a_median_that_moves_is_suspect_and_names_the_arm(tmp_path: Path) -> None:
     rows = [
-        row._replace(ended_ns=row.scheduled_ns + 23_000_000)
+        row._replace(ended_ns=row.scheduled_ns + 26_000_000)
         if row.arm == "candidate" and row.seq > 1300
         else row
         for row in steady()
     ]
     found = checks(tmp_path, rows)["drift"]
     assert found.state == "warn"
-    assert "candidate +15.0%" in found.finding
+    assert "candidate +30.0%" in found.finding
     assert "current 0.0%" in found.finding
 
 

@@ -117,7 +117,7 @@ def test_holm_steps_down_over_guarded_metrics_only() -> None:
 
 
 OK = Check(name="x", title="X", state="ok", finding="fine")
-FAILED = Check(name="y", title="On time", state="fail", finding="8% left late")
+FAILED = Check(name="y", title="On time", state="fail", finding="8% left late", next_step="Wait.")
 CALLS: dict[str, Difference] = {
     "better": difference(ratio(0.5, 0.4, 0.6), call="better"),
     "worse": difference(ratio(1.5, 1.4, 1.6), call="worse", metric="p90"),
@@ -145,21 +145,28 @@ def test_the_worst_call_decides_and_validity_comes_first(
     assert (verdict.state, verdict.exit_code) == (state, exit_code)
 
 
+def said(calls: list[str], check: Check = OK) -> tuple[str, tuple[str, ...]]:
+    verdict = judge([CALLS[call] for call in calls], [check], None)
+    return verdict.sentence, verdict.context
+
+
 def test_sentences_name_the_arm_the_figure_and_its_interval() -> None:
-    worse = judge([CALLS["worse"], CALLS["same"]], [OK], None).sentence
-    assert worse == (
+    assert said(["worse", "same"]) == (
         "Don't ship candidate: at p90 it is slower than current, 150 ms against 100 ms "
-        "(+50.0%, between +40.0 and +60.0%); no difference that matters in p95."
+        "(+50.0%, between +40.0 and +60.0%).",
+        ("In p95 there is no difference that matters.",),
     )
-    untrusted = judge([CALLS["worse"]], [FAILED], None).sentence
-    assert untrusted == 'Do not read on: this run fails the check "On time": 8% left late.'
-    undecided = judge([CALLS["undecided"]], [OK], None).sentence
-    assert undecided.startswith("Cannot tell yet whether candidate differs from current")
-    assert undecided.endswith("more is needed.")
-    same = judge([CALLS["same"]], [OK], None).sentence
-    assert same == (
-        "No difference that matters between candidate and current: p95 within its margin."
+    assert said(["worse"], FAILED) == (
+        'Do not read on: this run fails the check "On time".',
+        ("8% left late.", "Wait."),
     )
+    assert said(["undecided", "same"]) == (
+        "Cannot tell yet whether candidate differs from current: at p50 they differ by 0.0% "
+        "(\u221220.0 to +20.0%).",
+        ("More is needed.", "In p95 there is no difference that matters."),
+    )
+    assert said(["better", "worse"])[1] == ("In p50 it is better.",)
+    assert said(["same"]) == ("No difference that matters between candidate and current.", ())
 
 
 @pytest.mark.parametrize(
@@ -180,4 +187,4 @@ def test_the_verdict_says_who_is_right_more_often(call: Call, words: str) -> Non
         p_value=0.04, call=call, reason=None,
     )  # fmt: skip
     answers = Answers(arms=tuple(arms), differences=(item,))
-    assert words in judge([CALLS["same"]], [OK], answers).sentence
+    assert words in judge([CALLS["same"]], [OK], answers).context[-1]

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,15 @@ from typing import Any, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments import child
 from experiments.errors import AbreastError
-from experiments.local import child, http
+from experiments.local import http
 from experiments.local.http import Handler, Request, Response
 from experiments.local.models import digits
 
 JSON = "application/json"
 CSV = "text/csv"
+_NICENESS = 10
 
 Rows = NDArray[np.float64]
 Predict = Callable[[Rows], NDArray[np.int64]]
@@ -131,6 +134,9 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(message)s")
     child.end_with_parent()
+    os.setpgid(0, 0)  # Ctrl-C is for the endpoint, which ends its models
+    # A model is busy by design; the endpoint and the client beside it must not wait for a core.
+    os.nice(_NICENESS)
     try:
         predict = digits.load(options.model).predict
         predict(np.zeros((1, digits.FEATURES)))  # the first prediction is slower than the others

@@ -252,7 +252,7 @@ def report(state, sentence, rows, arms, shift, **fields) -> Report:
             "question": "compare",
             "run": RUN,
             "verdict": Verdict(
-                state=state, validity=validity, sentence=sentence, reasons=(), exit_code=exit_code
+                state=state, validity=validity, sentence=sentence, context=(), exit_code=exit_code
             ),
             "checks": CHECKS,
             "arms": arms,
@@ -321,7 +321,7 @@ def slower() -> Report:
             validity="SUSPECT",
             sentence="Don't ship candidate: at p99 it is 67 ms slower than current "
             "(between 52 and 83 ms).",
-            reasons=(
+            context=(
                 "It is 2.1 ms faster for a typical request, but one request in a hundred takes "
                 "151 ms instead of 83.9 ms.",
             ),
@@ -407,7 +407,7 @@ def untrusted() -> Report:
             state="untrusted",
             validity="INVALID",
             sentence="This run cannot be trusted: 8.1% of requests left late.",
-            reasons=(),
+            context=(),
             exit_code=4,
         ),
     )
@@ -491,7 +491,7 @@ def hostile() -> Report:
             plan_toml="</code></pre>" + HOSTILE[0] + "\n" + HOSTILE[6],
             host={HOSTILE[0]: HOSTILE[3]},
         ),
-        verdict=replace(base.verdict, sentence=HOSTILE[0] + HOSTILE[3], reasons=HOSTILE),
+        verdict=replace(base.verdict, sentence=HOSTILE[0] + HOSTILE[3], context=HOSTILE),
         checks=tuple(replace(CHECKS[3], title=text[:60], finding=text) for text in HOSTILE),
         arms=tuple(
             replace(arm, name=name) for arm, name in zip(base.arms, (first, second), strict=True)

@@ -48,8 +48,9 @@ def test_the_table_is_aligned(reports):
 
 def test_the_verdict_comes_last(any_report):
     shown = text.render(any_report)
-    tail = " ".join(any_report.verdict.sentence.split())[-12:]
-    assert "".join(shown.split()).endswith("".join(tail.split()))
+    verdict = any_report.verdict
+    tail = "".join((" ".join(verdict.context) or verdict.sentence).split())[-12:]
+    assert "".join(shown.split()).endswith(tail)
     assert not shown.endswith("\n")
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import child
 from experiments.errors import EndpointError
-from experiments.local import child, process
+from experiments.local import process
 from experiments.local.process import LocalEndpoint
 
 SIMULATED = """
