@@ -152,7 +152,7 @@ class _Run:
     def _tick(self, dispatch: Dispatch, second: int) -> None:
         try:
             dispatch.tick(second, lambda message: _tell(self._options, message))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
         health = dispatch.health

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from gevent.event import Event
 
 from experiments.assignment import assign
@@ -125,9 +126,8 @@ class Dispatch:
             OSError: the records cannot be written.
         """
         elapsed_ns = time.perf_counter_ns() - self.start_ns
-        due = int((self.due_ns <= elapsed_ns).sum())
-        due_before = int((self.due_ns <= elapsed_ns - 1_000_000_000).sum())
-        self.health_rows.append(self.health.row(second, due - due_before, self.in_flight, WORKER))
+        before, now = np.searchsorted(self.due_ns, [elapsed_ns - 1_000_000_000, elapsed_ns])
+        self.health_rows.append(self.health.row(second, int(now - before), self.in_flight, WORKER))
         self.records.flush()
         self.health_rows.flush()
         tell(

@@ -37,7 +37,7 @@ class Recorder:
             return
         rows, self._rows = self._rows, []
         columns = [
-            pa.array(values, field.type)
+            _column(values, field.type)
             for values, field in zip(zip(*rows, strict=True), self._schema, strict=True)
         ]
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
@@ -49,3 +49,23 @@ class Recorder:
         self._writer.close()
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Make a column; what an odd answer said must not cost the batch.
+
+    A lone surrogate in a text becomes a question mark, and a value that does not fit becomes null.
+    """
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError):
+        return pa.concat_arrays([_single(value, kind) for value in values])
+
+
+def _single(value: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()
+    try:
+        return pa.array([value], kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.nulls(1, kind)

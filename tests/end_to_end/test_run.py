@@ -115,6 +115,27 @@ def test_ctrl_c_keeps_and_judges_what_there_is(plan: Path, tmp_path: Path) -> No
     assert (only_run(tmp_path / "reports") / "report.html").is_file()
 
 
+def test_too_many_failures_abort_the_run_and_keep_the_data(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    endpoint = tmp_path / "shop.endpoint.toml"
+    endpoint.write_text('model_timeout = "1ms"\n' + endpoint.read_text())
+    limits = "limits={max_requests=10000, max_minutes=5, abort_error_rate=0.2}"
+    ended = abreast("run", str(plan), "--set", limits, "--set", "traffic.duration=60s")
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    manifest = manifest_of(only_run(tmp_path / "reports"))
+    assert manifest["ended_as"] == "aborted"
+    assert "limits.abort_error_rate = 0.2" in manifest["reason"]
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["ended"] >= 100
+    assert manifest["counts"]["unsent"] > 1000
+    rows = analysis.read_run(only_run(tmp_path / "reports")).requests
+    failed = rows[rows["outcome"] == "model_timeout"]
+    assert len(failed) > 50
+    assert (failed["original_status"] == 0).all()
+    assert (failed["http_status"] == 424).all()
+
+
 def test_a_killed_locust_process_leaves_a_run_that_says_so(plan: Path, tmp_path: Path) -> None:
     run = start(plan, tmp_path)
     wait_for_requests(tmp_path / "reports")
