@@ -40,9 +40,10 @@ def validity_of(checks: Iterable[Check]) -> Literal["VALID", "SUSPECT", "INVALID
 
 def check_run(run: Run) -> tuple[Check, ...]:
     """Make every check that this run's records allow."""
+    rows = run.measured
     checks = (
-        _records(run), _routing(run), _generator(run), _slots(run), _warmup(run),
-        _instances(run), _drift(run), _failures(run), _retries(run),
+        _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows), _warmup(run),
+        _instances(run), _drift(run, rows), _failures(run, rows), _retries(run, rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -91,8 +92,8 @@ def _records(run: Run) -> Check:
     return _check("records", title, "ok", finding)
 
 
-def _routing(run: Run) -> Check:
-    answered = run.measured[run.measured["variant_invoked"].notna()]
+def _routing(run: Run, rows: pd.DataFrame) -> Check:
+    answered = rows[rows["variant_invoked"].notna()]
     if run.plan.traffic.routing == "weighted":
         served = answered["variant_invoked"].value_counts()
         weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
@@ -117,23 +118,32 @@ def _routing(run: Run) -> Check:
             f"{example['variant_invoked']})",
             "Check arms.*.request, and whether a proxy or the endpoint drops TargetVariant.",
         )
-    sent = run.measured["arm"].value_counts()
+    sent = rows["arm"].value_counts()
     shares = ", ".join(f"{count(int(sent.get(arm, 0)))} to {arm}" for arm in run.plan.arms)
-    named = len(pinned) / len(answered) if len(answered) else 0.0
-    finding = f"every answer came from the variant asked for ({shares})" if named else shares
-    return _check("pinning", title, "ok", finding)
+    asked = rows[(rows["outcome"] == "ok") & rows["variant_asked"].notna()]
+    unnamed = len(asked) - len(pinned)
+    if unnamed:
+        said = (
+            f"{count(unnamed)} of {count(len(asked))} answers do not name the variant they are of"
+        )
+        return _check("pinning", title, "warn", said, "Look for a proxy that drops headers.")
+    if asked.empty:
+        return _check("pinning", "Arms", "ok", shares)
+    return _check(
+        "pinning", title, "ok", f"every answer came from the variant asked for ({shares})"
+    )
 
 
-def _generator(run: Run) -> Check:
-    rows = run.measured[run.measured["outcome"] != "dropped"]
-    free = rows[rows["slots_busy"] < run.manifest.get("slots", run.plan.traffic.slots)]
+def _generator(run: Run, rows: pd.DataFrame) -> Check:
+    sent = rows[rows["outcome"] != "dropped"]
+    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.slots)]
     title = "Generator kept up"
     if free.empty:
         return _check(
             "generator", title, "fail", "no request had a free slot when it was due",
             "Give more slots (traffic.slots), or a lower rate.",
         )  # fmt: skip
-    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(rows["service_ms"].median()))
+    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
     late = float((free["lateness_ms"] > bound_ms).mean())
     p99_ms = float(free["lateness_ms"].quantile(0.99))
     cpu = run.health["cpu"] if len(run.health) else pd.Series([0.0])
@@ -157,8 +167,7 @@ def _generator(run: Run) -> Check:
     return _check("generator", title, "ok", finding)
 
 
-def _slots(run: Run) -> Check:
-    rows = run.measured
+def _slots(run: Run, rows: pd.DataFrame) -> Check:
     slots = run.manifest.get("slots", run.plan.traffic.slots)
     without = int((rows["slots_busy"] >= slots).sum())
     title = "A slot was free"
@@ -205,11 +214,11 @@ def _instances(run: Run) -> Check | None:
     return _check("instances", title, "ok", "each instance of each arm gets the same share")
 
 
-def _drift(run: Run) -> Check:
-    rows = run.measured[run.measured["outcome"] == "ok"]
+def _drift(run: Run, rows: pd.DataFrame) -> Check:
+    ok = rows[rows["outcome"] == "ok"]
     quarter_ms = (run.end_s - run.start_s) * 1e3 / 4
-    first = rows[rows["scheduled_ms"] < run.start_s * 1e3 + quarter_ms]
-    last = rows[rows["scheduled_ms"] >= run.end_s * 1e3 - quarter_ms]
+    first = ok[ok["scheduled_ms"] < run.start_s * 1e3 + quarter_ms]
+    last = ok[ok["scheduled_ms"] >= run.end_s * 1e3 - quarter_ms]
     before = first.groupby("arm")["response_ms"].median()
     change = (last.groupby("arm")["response_ms"].median() / before - 1).dropna()
     said = ", ".join(f"{arm} {number(100 * value, 1, sign=True)}%" for arm, value in change.items())
@@ -220,18 +229,18 @@ def _drift(run: Run) -> Check:
     return _check("drift", "Steady", "ok", finding)
 
 
-def _failures(run: Run) -> Check:
-    rows = run.measured[run.measured["outcome"] != "dropped"]
-    failed = int((rows["outcome"] != "ok").sum())
-    finding = f"{count(failed)} of {count(len(rows))} requests failed"
-    if failed > MOST_FAILED * max(len(rows), 1):
+def _failures(run: Run, rows: pd.DataFrame) -> Check:
+    sent = rows[rows["outcome"] != "dropped"]
+    failed = int((sent["outcome"] != "ok").sum())
+    finding = f"{count(failed)} of {count(len(sent))} requests failed"
+    if failed > MOST_FAILED * max(len(sent), 1):
         step = "See the errors by kind: latency is that of the requests that succeeded only."
         return _check("failures", "Few failures", "warn", finding, step)
     return _check("failures", "Few failures", "ok", finding)
 
 
-def _retries(run: Run) -> Check | None:
-    retried = int((run.measured["retries"].fillna(0) > 0).sum())
+def _retries(run: Run, rows: pd.DataFrame) -> Check | None:
+    retried = int((rows["retries"].fillna(0) > 0).sum())
     if retried == 0:
         return None
     finding = f"{count(retried)} requests were retried by the SDK, and their latency holds both"

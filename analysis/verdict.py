@@ -155,10 +155,10 @@ def _beside(chosen: Difference, guarded: Sequence[Difference]) -> list[str]:
     for arm in dict.fromkeys(d.arm for d in guarded):
         own = [d for d in guarded if d.arm == arm and d is not chosen]
         for calls, words in _FOUND:
-            metrics = [fmt.metric_word(d.metric) for d in own if d.call in calls]
-            if metrics:
-                whose = "In" if arm == chosen.arm else f"{arm}: in"
-                said.append(f"{whose} {_joined(metrics)} {words}")
+            places = [_where(d.metric) for d in own if d.call in calls]
+            if places:
+                whose = "" if arm == chosen.arm else f"{arm}: "
+                said.append(f"{whose}{_joined(places)} {words}")
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in said]
 
 
@@ -170,7 +170,7 @@ def _figure(item: Difference) -> str:
         more = "fails more often" if item.call == "worse" else "fails less often"
         verb = more if item.call in ("worse", "better") else "its error rate differs"
         return f"{verb} than {item.baseline}, by {change.value} ({change.interval_unit})"
-    where = f"at {item.metric}" if item.metric != "mean" else "on average"
+    where = _where(item.metric)
     relative = fmt.ratio_change(item.ratio)
     if relative is None:
         return f"{where} there is no interval"
@@ -182,6 +182,10 @@ def _figure(item: Difference) -> str:
             f"between {relative.interval_unit.replace(' to ', ' and ')})"
         )
     return f"{where} they differ by {relative.value} ({relative.interval_unit})"
+
+
+def _where(metric: str) -> str:
+    return {"mean": "on average", "error_rate": "in error rate"}.get(metric, f"at {metric}")
 
 
 def _about_answers(answers: Answers | None) -> list[str]:

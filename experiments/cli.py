@@ -5,6 +5,7 @@ stdout carries the result, stderr everything else. Exit codes: 0 good, 1 the ver
 130 interrupted.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FAULT = 70
 INTERRUPTED = 130
+_NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 """ClickException, which Typer takes from Click or carries itself, by version."""
 _FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
@@ -331,29 +333,37 @@ def main() -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
         code = app(standalone_mode=False)
-    except AbreastError as error:
-        _report_error(str(error), debug=debug)
-        code = error.exit_code
     except _WRONG_USAGE as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _report_error("Interrupted before any request was sent.", debug=debug)
+        typer.echo("abreast: Interrupted.", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
+        # Whoever read the result has seen enough; let the interpreter flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:  # noqa: BLE001 - the last resort, for exit code 70
-        _report_error(
-            f"This is a fault in abreast: {type(error).__name__}: {error}\n"
-            "Run the command again with --debug for the traceback.",
-            debug=debug,
-        )
-        code = FAULT
+        if debug:
+            traceback.print_exc()
+        text, code = _explain(error)
+        typer.echo(f"abreast: {text}", err=True)
     sys.exit(code or 0)
 
 
-def _report_error(text: str, *, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    typer.echo(f"abreast: {text}", err=True)
+def _explain(error: Exception) -> tuple[str, int]:
+    """Say what went wrong, and whose it is to mend: the user's (2) or ours (70)."""
+    if isinstance(error, AbreastError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in _NOT_OURS:
+        where = error.filename or "A file could not be written"
+        return (
+            f"{where}: {os.strerror(error.errno)}.\n"
+            "Mend that; `abreast report RUN` then judges what was recorded.",
+            AbreastError.exit_code,
+        )
+    return (
+        f"This is a fault in abreast: {type(error).__name__}: {error}\n"
+        "Run the command again with --debug for the traceback.",
+        FAULT,
+    )

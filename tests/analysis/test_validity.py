@@ -57,6 +57,13 @@ def test_an_answer_from_another_variant_makes_a_run_invalid(tmp_path: Path) -> N
     assert "asked current, got candidate" in found.finding
 
 
+def test_an_answer_that_does_not_name_its_variant_is_suspect(tmp_path: Path) -> None:
+    rows = steady()
+    rows[500] = rows[500]._replace(variant_invoked=None)
+    found = checks(tmp_path, rows)["pinning"]
+    assert (found.state, found.finding[:17]) == ("warn", "1 of 2,400 answer")
+
+
 @pytest.mark.parametrize(("late", "state"), [(23, "ok"), (25, "fail")])
 def test_a_generator_that_sends_one_in_a_hundred_late_is_not_trusted(
     tmp_path: Path, late: int, state: str

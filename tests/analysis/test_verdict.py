@@ -154,7 +154,7 @@ def test_sentences_name_the_arm_the_figure_and_its_interval() -> None:
     assert said(["worse", "same"]) == (
         "Don't ship candidate: at p90 it is slower than current, 150 ms against 100 ms "
         "(+50.0%, between +40.0 and +60.0%).",
-        ("In p95 there is no difference that matters.",),
+        ("At p95 there is no difference that matters.",),
     )
     assert said(["worse"], FAILED) == (
         'Do not read on: this run fails the check "On time".',
@@ -163,9 +163,9 @@ def test_sentences_name_the_arm_the_figure_and_its_interval() -> None:
     assert said(["undecided", "same"]) == (
         "Cannot tell yet whether candidate differs from current: at p50 they differ by 0.0% "
         "(\u221220.0 to +20.0%).",
-        ("More is needed.", "In p95 there is no difference that matters."),
+        ("More is needed.", "At p95 there is no difference that matters."),
     )
-    assert said(["better", "worse"])[1] == ("In p50 it is better.",)
+    assert said(["better", "worse"])[1] == ("At p50 it is better.",)
     assert said(["same"]) == ("No difference that matters between candidate and current.", ())
 
 
