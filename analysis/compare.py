@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import compare_answers
-from analysis.error_rates import error_rate_difference
+from analysis.error_rates import ErrorRates, error_rate_difference
 from analysis.noise import Refusal, Signs, draw_signs, precision
 from analysis.read import Run, quantile_of
 from analysis.results import (
@@ -99,11 +99,7 @@ class Comparison:
 
 
 def compare(run: Run) -> Comparison:
-    """Compare every arm of a run with its baseline.
-
-    Raises:
-        ValueError: the run has no measured request at all to compare.
-    """
+    """Compare every arm of a run with its baseline."""
     rows = run.measured
     signs = draw_signs(np.random.default_rng(_SEED))
     baseline = run.plan.compare.baseline
@@ -114,7 +110,7 @@ def compare(run: Run) -> Comparison:
     for arm in others:
         for measure in ("response", "service"):
             sample = _sample(run, rows, baseline, arm, measure)
-            guarded = run.plan.compare.margins if measure == "response" else {}
+            guarded = run.plan.compare.guarded if measure == "response" else {}
             for metric in dict.fromkeys((*LATENCY_METRICS, *_latency_metrics(guarded))):
                 found = _latency(sample, metric, signs)
                 if isinstance(found, Swap) and metric in guarded:
@@ -245,6 +241,12 @@ def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> D
         end_s=run.end_s,
     )
     found = error_rate_difference(sample, signs=signs)
+    if unknown := int((failed.astype(bool) & sent["arm"].isna()).sum()):
+        # They may be either arm's; rates that leave them out would be too low.
+        found = ErrorRates(
+            failed=unknown,
+            reason=f"{unknown} failed requests do not name the variant that they met.",
+        )
     return Difference(
         arm=arm,
         baseline=baseline,
@@ -255,7 +257,7 @@ def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> D
         arm_value=found.arm_rate,
         ratio=None,
         difference=found.difference,
-        margin=run.plan.compare.margins.get("error_rate"),
+        margin=run.plan.compare.guarded["error_rate"],
         tail_requests=found.failed,
         precision="enough" if found.difference else "refused",
         call="undecided" if found.difference else "refused",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from scipy.special import ndtri
 from scipy.stats import beta, binomtest
 
-from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value
+from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value, too_short
 from analysis.results import Estimate, Interval
 from analysis.windows import Sample, WindowedArm, differences
 
@@ -49,6 +49,8 @@ def error_rate_difference(
     if sample.smaller == 0:
         return replace(found, reason="One of the arms has no requests.")
     found = replace(found, baseline_rate=baseline.mean, arm_rate=arm.mean)
+    if refusal := too_short(sample.span_s, memory_s):
+        return replace(found, reason=refusal.reason)
     value = arm.mean - baseline.mean
     if found.failed < _FEWEST_FAILURES:
         return replace(

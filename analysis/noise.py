@@ -89,6 +89,16 @@ def precision(tail_requests: int) -> Precision:
     return "imprecise" if tail_requests >= 20 else "refused"
 
 
+def too_short(span_s: float, memory_s: float) -> Refusal | None:
+    """Why a run of this length gets no verdict, if it gets none."""
+    if not _below(span_s, 6 * memory_s):
+        return None
+    return Refusal(
+        reason=f"The {span_s:g} s measured are shorter than six times the {memory_s:g} s that "
+        "noise is taken to last."
+    )
+
+
 def measure_noise(
     score: Floats,
     baseline_counts: Floats,
@@ -103,11 +113,8 @@ def measure_noise(
     `score` and the counts of requests are per window; `independent` is the variance that the sum
     would have if requests were independent.
     """
-    if _below(span_s, 6 * memory_s):
-        return Refusal(
-            reason=f"The {span_s:g} s measured are shorter than six times the {memory_s:g} s that "
-            "noise is taken to last."
-        )
+    if refusal := too_short(span_s, memory_s):
+        return refusal
     scales = _scales(baseline_counts, arm_counts)
     if isinstance(scales, Refusal):
         return scales

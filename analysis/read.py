@@ -43,7 +43,7 @@ class Run:
     @property
     def id(self) -> str:
         """The run's id."""
-        return self.path.name
+        return str(self.manifest["run_id"])
 
     @property
     def measured(self) -> pd.DataFrame:

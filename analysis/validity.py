@@ -43,7 +43,7 @@ def check_run(run: Run) -> tuple[Check, ...]:
     rows = run.measured
     checks = (
         _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows), _warmup(run),
-        _instances(run), _drift(run, rows), _failures(run, rows), _retries(run, rows),
+        _instances(run), _drift(run, rows), _failures(rows), _retries(rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -71,21 +71,22 @@ def memory_check(run: Run, warnings: Iterable[str]) -> Check:
 def _records(run: Run) -> Check:
     counts = run.counts
     title = "Records complete"
+    ended_as = run.manifest["ended_as"]
     finding = (
         f"{count(counts['planned'])} planned = {count(counts['ended'])} ended + "
         f"{count(counts['dropped'])} dropped + {count(counts['unsent'])} unsent + "
         f"{count(counts['missing'])} missing"
     )
-    ended_as = run.manifest["ended_as"]
-    if counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
-        step = "Make the run again; logs/locust.log in the run folder says what happened."
-        return _check("records", title, "fail", finding, step)
     if ended_as == "running":
         said = f"{finding}; the run has not ended, or its supervisor was killed"
         return _check("records", title, "warn", said, "Judge the run when it has ended.")
     if ended_as != "complete":
-        said = f"{finding}; {run.manifest.get('reason') or ended_as}"
-        return _check("records", title, "warn", said, "Make the run again, to its planned end.")
+        said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
+        state: State = "warn" if ended_as == "interrupted" else "fail"
+        return _check("records", title, state, said, "Make the run again, to its planned end.")
+    if counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
+        step = "Make the run again; logs/locust.log in the run folder says what happened."
+        return _check("records", title, "fail", finding, step)
     if counts["missing"] or counts["dropped"]:
         step = "Give more slots (traffic.slots), or a lower rate."
         return _check("records", title, "warn", finding, step)
@@ -123,9 +124,7 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
     asked = rows[(rows["outcome"] == "ok") & rows["variant_asked"].notna()]
     unnamed = len(asked) - len(pinned)
     if unnamed:
-        said = (
-            f"{count(unnamed)} of {count(len(asked))} answers do not name the variant they are of"
-        )
+        said = f"{count(unnamed)} of {count(len(asked))} answers do not name their variant"
         return _check("pinning", title, "warn", said, "Look for a proxy that drops headers.")
     if asked.empty:
         return _check("pinning", "Arms", "ok", shares)
@@ -197,6 +196,9 @@ def _instances(run: Run) -> Check | None:
     """Arms whose instances carry unequal load differ in load, whatever their models do."""
     endpoint = run.manifest.get("endpoint", {})
     title = "Equal load per instance"
+    if endpoint.get("status") not in (None, "InService"):
+        step = "Wait until it is InService: a deployment mixes two models under one name."
+        return _check("instances", title, "warn", f"the endpoint was {endpoint['status']}", step)
     if endpoint.get("note"):
         step = "Allow sagemaker:DescribeEndpoint and sagemaker:DescribeEndpointConfig."
         return _check("instances", title, "warn", endpoint["note"], step)
@@ -229,7 +231,7 @@ def _drift(run: Run, rows: pd.DataFrame) -> Check:
     return _check("drift", "Steady", "ok", finding)
 
 
-def _failures(run: Run, rows: pd.DataFrame) -> Check:
+def _failures(rows: pd.DataFrame) -> Check:
     sent = rows[rows["outcome"] != "dropped"]
     failed = int((sent["outcome"] != "ok").sum())
     finding = f"{count(failed)} of {count(len(sent))} requests failed"
@@ -239,7 +241,7 @@ def _failures(run: Run, rows: pd.DataFrame) -> Check:
     return _check("failures", "Few failures", "ok", finding)
 
 
-def _retries(run: Run, rows: pd.DataFrame) -> Check | None:
+def _retries(rows: pd.DataFrame) -> Check | None:
     retried = int((rows["retries"].fillna(0) > 0).sum())
     if retried == 0:
         return None

@@ -166,10 +166,14 @@ def _figure(item: Difference) -> str:
     if item.measure == "outcome":
         change = fmt.points_change(item.difference)
         if change is None:
-            return "too few requests for its error rate"
-        more = "fails more often" if item.call == "worse" else "fails less often"
-        verb = more if item.call in ("worse", "better") else "its error rate differs"
-        return f"{verb} than {item.baseline}, by {change.value} ({change.interval_unit})"
+            return "there is no interval for its error rate"
+        if item.call in ("worse", "better"):
+            more = "more" if item.call == "worse" else "less"
+            return (
+                f"it fails {more} often than {item.baseline}, by {change.value} "
+                f"({change.interval_unit})"
+            )
+        return f"their error rates differ by {change.value} ({change.interval_unit})"
     where = _where(item.metric)
     relative = fmt.ratio_change(item.ratio)
     if relative is None:

@@ -53,8 +53,7 @@ def assign(plan: Plan, requests: int, payloads: int) -> Assignment:
 
 def _block(shares: list[float]) -> NDArray[np.int64]:
     """Give the smallest block of arm indices that holds each arm by its share."""
-    exact = [Fraction(share).limit_denominator(_LARGEST_BLOCK) for share in shares]
-    parts = [share / sum(exact) for share in exact]
+    parts = [Fraction(share / sum(shares)).limit_denominator(_LARGEST_BLOCK) for share in shares]
     size = min(lcm(*(part.denominator for part in parts)), _LARGEST_BLOCK)
     counts = [max(1, round(part * size)) for part in parts]
     return np.repeat(np.arange(len(shares)), counts)

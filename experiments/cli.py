@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.errors import AbreastError
+from experiments.errors import FAULT, AbreastError
 
 if TYPE_CHECKING:
     from analysis.results import Report
 
-FAULT = 70
 INTERRUPTED = 130
 _NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
@@ -94,6 +93,7 @@ def run(
       abreast run my-plan.toml --set traffic.rate=50 --set traffic.duration=10m
     """
     from experiments import launch, payloads
+    from experiments.invocation import prediction_selector
     from experiments.plan import find, load, text_as_run
     from experiments.progress import Progress
 
@@ -101,6 +101,7 @@ def run(
     path = find(plan)
     loaded = load(path, overrides)
     bodies = payloads.load(loaded, path)
+    prediction_selector(loaded.answers)
     _say(_foreseen(loaded))
     if dry_run:
         typer.echo(_summary(loaded, len(bodies)))
@@ -110,9 +111,9 @@ def run(
             loaded, path, text_as_run(path, overrides), overrides, out, progress.tell
         )
     report = _judge(folder.path, write=True)
-    interrupted = report.run.ended_as == "interrupted"
     _print(report, folder.path, as_json=as_json, quiet=quiet)
-    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(report, codes))
+    ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}
+    raise typer.Exit(ended_badly.get(report.run.ended_as) or _exit_code(report, codes))
 
 
 @app.command()
@@ -342,7 +343,7 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read the result has seen enough; let the interpreter flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 141  # what a shell gives for SIGPIPE: not a verdict
     except Exception as error:  # noqa: BLE001 - the last resort, for exit code 70
         if debug:
             traceback.print_exc()

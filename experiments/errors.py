@@ -1,5 +1,8 @@
 """What can go wrong that a user can mend, said in one sentence with what to do next."""
 
+FAULT = 70
+"""Exit code of a fault in abreast itself (EX_SOFTWARE of sysexits.h)."""
+
 
 class AbreastError(Exception):
     """An error to be shown without a traceback.

@@ -45,12 +45,12 @@ def _cpu_model() -> str:
     return next(models, platform.machine())
 
 
-def conditions(plan: Plan, payload_hash: str) -> dict[str, str]:
+def conditions(plan: Plan, payload_hash: str, region: str | None) -> dict[str, str]:
     """Give the conditions that the client decides; the endpoint's own are added to them."""
     machine, version = host(), versions()
     return {
         "endpoint target": plan.endpoint.target,
-        "region": plan.endpoint.region or "boto3's default",
+        "region": region or plan.endpoint.region or "not known",
         "payload set": payload_hash,
         "transport": plan.traffic.transport,
         "retries": "off (one attempt, standard mode)",
@@ -67,12 +67,11 @@ def manifest(folder: RunFolder, plan: Plan, plan_path: Path) -> dict[str, Any]:
     return {
         "run_id": folder.run_id,
         "plan_name": plan_path.stem,
-        "plan": plan.model_dump(mode="json", exclude_none=True, exclude_unset=True),
+        "plan": plan.model_dump(mode="json", exclude_none=True),
         "seed": plan.seed,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "host": host(),
         "retry_mode": {"total_max_attempts": 1, "mode": "standard"},
-        "clock_offsets_ms": {},
         "ended_as": "running",
     }

@@ -81,14 +81,17 @@ def prediction_selector(answers: Answers | None) -> Callable[[bytes], str | None
 
 
 def _column(body: bytes, column: int) -> str | None:
-    row = next(csv.reader(io.StringIO(body.decode(errors="replace"))), [])
+    try:
+        row = next(csv.reader(io.StringIO(body.decode(errors="replace"))), [])
+    except csv.Error:
+        return None
     return row[column].strip() if 0 <= column < len(row) else None
 
 
 def _select(body: bytes, expression: Any) -> str | None:
     try:
         value = expression.search(json.loads(body))
-    except (ValueError, jmespath.exceptions.JMESPathError):
+    except (ValueError, RecursionError, jmespath.exceptions.JMESPathError):
         return None
     if value is None:
         return None

@@ -19,14 +19,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from experiments import child, fingerprint, run_folder
-from experiments.errors import AbreastError, EndpointError
+from experiments.errors import FAULT, AbreastError, EndpointError
 from experiments.local import process as local_endpoint
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
 
 Tell = Callable[[Mapping[str, Any]], None]
-
-_NOT_FOR_THE_CHILD = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 def run(
@@ -109,9 +107,7 @@ def _local_endpoint(
                 f'{plan.endpoint.config} is the endpoint "{endpoint.endpoint}".',
                 "Make the two names the same.",
             )
-        for name in _NOT_FOR_THE_CHILD:
-            environment.pop(name, None)
-        yield {**environment, **endpoint.environment()}
+        yield endpoint.client_environment(environment)
     finally:
         endpoint.stop()
 
@@ -145,7 +141,7 @@ def _run_locust(
         )
     os.close(write_fd)
     try:
-        with _interrupts_go_to(locust, tell):
+        with _interrupts_go_to(locust, tell) as interrupts:
             error = _listen(read_fd, tell)
             code = locust.wait()
     finally:
@@ -157,13 +153,17 @@ def _run_locust(
             locust.stdin.close()
     if error is not None:
         raise error
+    if interrupts and "planned" not in run_folder.read_manifest(folder):
+        raise KeyboardInterrupt
+    if len(interrupts) > 1:
+        run_folder.update_manifest(folder, ended_as="interrupted", reason="Stopped at once.")
     if "planned" not in run_folder.read_manifest(folder) and code != 0:
         tail = (folder.logs / "locust.log").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{tail}")
     return code
 
 
-def _listen(read_fd: int, tell: Tell) -> AbreastError | None:
+def _listen(read_fd: int, tell: Tell) -> Exception | None:
     """Pass on Locust's messages until it closes its end; give the error it could not pass."""
     error = None
     buffer = b""
@@ -178,20 +178,25 @@ def _listen(read_fd: int, tell: Tell) -> AbreastError | None:
             for line in lines:
                 message = json.loads(line)
                 if message["kind"] == "error":
-                    error = EndpointError(message["message"], message["hint"])
+                    error = _error_of(message)
                 else:
                     tell(message)
 
 
-@contextmanager
-def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[None]:
-    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
-    received = 0
+def _error_of(message: Mapping[str, Any]) -> Exception:
+    if message["exit_code"] == FAULT:
+        return RuntimeError(message["message"])
+    return AbreastError(message["message"], message["hint"])
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal received
-        received += 1
-        if received == 1:
+
+@contextmanager
+def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[list[int]]:
+    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
             tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
                   "Press Ctrl-C again to stop at once."})  # fmt: skip
             locust.terminate()
@@ -202,7 +207,7 @@ def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[N
         number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -90,6 +90,8 @@ def _read(path: Path, label: str | None, where: str) -> Iterator[Payload]:
         columns = ["body"] if label is None else ["body", label]
         table = pq.read_table(path, columns=columns).to_pydict()
         for row, body in enumerate(table["body"]):
+            if body is None:
+                raise PlanError(f"{where}: row {row + 1} has no body.", "Give each row a body.")
             raw = body if isinstance(body, bytes) else str(body).encode()
             truth = None if label is None else _text(table[label][row])
             yield Payload(f"row {row + 1}", raw, truth)
@@ -111,8 +113,10 @@ def _split(name: str, body: bytes, label: str | None, where: str) -> Payload:
             f'{where}: {name} has no field "{label}", which answers.label names.',
             "Give JSON objects with that field, or leave out answers.label.",
         ) from None
-    return Payload(name, json.dumps(fields, separators=(",", ":")).encode(), _text(truth))
+    return Payload(
+        name, json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode(), _text(truth)
+    )
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -29,7 +29,8 @@ BUILT_IN = Path(__file__).parent / "plans"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(\d+(?:\.\d+)?)"
-LATENCY_METRIC = re.compile(r"mean|p\d{1,2}(\.\d+)?")
+LATENCY_METRIC = re.compile(r"mean|p(?!0+(\.0*)?$)\d{1,2}(\.\d{1,3})?")
+ERROR_RATE_MARGIN = 0.005
 
 
 def _duration(value: object) -> object:
@@ -60,7 +61,7 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Endpoint(_Table):
@@ -92,6 +93,12 @@ class Endpoint(_Table):
     def _target_is_known(self) -> Self:
         if self.target not in ("local", "aws") and self.url is None:
             raise ValueError(f'target is "{self.target}"; give "local", "aws" or a URL')
+        if self.target == "local" and (self.profile or self.region):
+            raise ValueError("region and profile are AWS's; the local endpoint has its own")
+        try:
+            urlsplit(self.target).port  # noqa: B018 - reading it is what checks it
+        except ValueError as error:
+            raise ValueError(f'target is "{self.target}": {error}') from None
         if self.target == "local" and self.config is None:
             raise ValueError('target = "local" needs config, the file of the local endpoint')
         if self.target != "local" and self.config is not None:
@@ -109,6 +116,11 @@ class ArmRequest(_Table):
     inference_component_name: Name | None = None
     target_model: str | None = None
     target_container_hostname: Name | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything tells this arm from the others."""
+        return any(value is not None for value in self.model_dump().values())
 
 
 class Arm(_Table):
@@ -169,6 +181,11 @@ class Compare(_Table):
     margins: dict[str, Share] = Field(min_length=1)
     confidence: float = 0.95
 
+    @property
+    def guarded(self) -> dict[str, float]:
+        """The margins, with one for the error rate: a fast arm that fails is not the better."""
+        return {**self.margins, "error_rate": self.margins.get("error_rate", ERROR_RATE_MARGIN)}
+
     @model_validator(mode="after")
     def _is_answerable(self) -> Self:
         for metric in self.margins:
@@ -204,7 +221,7 @@ class Plan(_Table):
     def variant_of(self, arm: str) -> str | None:
         """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
         told_by = self.arms[arm].request
-        return told_by.target_variant or (None if told_by.model_fields_set else arm)
+        return told_by.target_variant or (None if told_by.is_given else arm)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -214,7 +231,7 @@ class Plan(_Table):
                 + ", ".join(self.arms)
             )
         if self.traffic.routing == "weighted":
-            told = [name for name, arm in self.arms.items() if arm.request.model_fields_set]
+            told = [name for name, arm in self.arms.items() if arm.request.is_given]
             if told:
                 raise ValueError(
                     f"arms.{told[0]}.request does not go with traffic.routing = "

@@ -6,6 +6,7 @@ IPC streams, one a worker: append-only, so that a killed worker loses its last b
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable
@@ -82,7 +83,8 @@ def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
         RunFolderError: the folder cannot be made.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = "".join(c if c.isalnum() or c == "-" else "-" for c in plan_name)[:_LONGEST_NAME]
+    # The id travels in headers, which are ASCII.
+    name = re.sub(r"[^a-zA-Z0-9-]", "-", plan_name)[:_LONGEST_NAME]
     folder = RunFolder((parent / f"{stamp}-{name}-{secrets.token_hex(2)}").absolute())
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import selectors
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from experiments.errors import EndpointError
 
 READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 10.0
+_OTHERS_CREDENTIALS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,11 @@ class Announcement:
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
         }
+
+    def client_environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return `base` changed so that a client in it calls this endpoint and nothing else."""
+        kept = {name: value for name, value in base.items() if name not in _OTHERS_CREDENTIALS}
+        return {**kept, **self.environment(), "NO_PROXY": "*", "no_proxy": "*"}
 
     def exports(self) -> str:
         """Return the same variables as lines for a POSIX shell."""

@@ -8,7 +8,7 @@ from botocore.config import Config
 
 from experiments.errors import EndpointError
 from experiments.plan import Endpoint, Plan
-from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for
+from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for, url_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Variant:
 class EndpointFacts:
     """An endpoint as it stands; `variants` is empty where the control plane does not answer."""
 
+    region: str | None = None
     config: str | None = None
     status: str | None = None
     variants: dict[str, Variant] = field(default_factory=dict)
@@ -44,7 +45,7 @@ def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
     try:
         client = session_for(endpoint).client(
             "sagemaker",
-            endpoint_url=endpoint.url,
+            endpoint_url=url_of(endpoint),
             config=ONE_ATTEMPT.merge(Config(connect_timeout=5, read_timeout=10)),
         )
         found = client.describe_endpoint(EndpointName=name)
@@ -54,6 +55,7 @@ def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
         return _without_control_plane(endpoint, name, error)
     declared = {variant["VariantName"]: variant for variant in config["ProductionVariants"]}
     return EndpointFacts(
+        region=client.meta.region_name,
         config=config_name,
         status=found["EndpointStatus"],
         variants={

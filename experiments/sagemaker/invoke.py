@@ -4,6 +4,7 @@ A transport is a function from boto3's keyword arguments to a Reply. It never ra
 endpoint or a network can do, never retries, and reads the body within the timed region.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -56,6 +57,7 @@ class Failure:
     error: str
     request_id: str | None = None
     retries: int | None = None
+    variant: str | None = None
 
 
 _OUTCOME_BY_CODE = {
@@ -125,7 +127,14 @@ def _classify_answer(error: failures.ClientError) -> Failure:
     # A throttled call's message is null on the wire.
     text = f"{code}: {said.get('Message') or 'no message'}"
     return Failure(
-        outcome, status, original, text, meta.get("RequestId"), meta.get("RetryAttempts")
+        outcome,
+        status,
+        original,
+        text,
+        meta.get("RequestId"),
+        meta.get("RetryAttempts"),
+        # The API does not promise it on an error; where it comes, the failure has an arm.
+        meta.get("HTTPHeaders", {}).get("x-amzn-invoked-production-variant"),
     )
 
 
@@ -155,6 +164,17 @@ def _note_sending(**_: object) -> None:
     _stamps.sent_ns = time.perf_counter_ns()
 
 
+def url_of(endpoint: Endpoint) -> str | None:
+    """Give the URL to call, where it is not AWS's own.
+
+    The local endpoint's comes from the environment that it was started with, and is passed on
+    explicitly, since a profile may tell boto3 to ignore that environment.
+    """
+    if endpoint.target == "local":
+        return os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"]
+    return endpoint.url
+
+
 def session_for(endpoint: Endpoint) -> boto3.Session:
     """Open boto3's own chain of region and credentials, as the plan narrows it.
 
@@ -170,7 +190,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
     botocore.awsrequest.AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
     client = session_for(endpoint).client(
         "sagemaker-runtime",
-        endpoint_url=endpoint.url,
+        endpoint_url=url_of(endpoint),
         config=ONE_ATTEMPT.merge(
             Config(
                 max_pool_connections=max(slots, 10),
@@ -204,6 +224,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
                 original_status=failure.original_status,
                 error=failure.error,
                 request_id=failure.request_id,
+                variant=failure.variant,
                 retries=failure.retries,
                 new_connection=_stamps.new_connection,
             )

@@ -9,15 +9,16 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from gevent.os import tp_read
 
 from experiments import child, fingerprint, payloads, run_folder
-from experiments.errors import AbreastError
+from experiments.errors import FAULT, AbreastError
 from experiments.sagemaker.endpoint import EndpointFacts
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.traffic.dispatch import Dispatch
@@ -57,19 +58,34 @@ def attach(environment: Any, **_: object) -> None:
     try:
         if not options.plan:
             raise AbreastError("There is no plan.", "Give one: --plan ab, or --plan FILE.toml.")
+        if options.master or options.worker:
+            # Each process would send the whole schedule.
+            raise AbreastError(
+                "A plan is sent from one process.", "Leave out --processes, --master and --worker."
+            )
         prepared = prepare(
             options.plan, options.plan_overrides, start_local=options.supervised_run is None
         )
-    except AbreastError as error:
-        _tell(options, {"kind": "error", "message": error.message, "hint": error.hint})
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        # Locust would turn an exception here into exit code 1.
-        os._exit(error.exit_code) if options.supervised_run else sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
+        _give_up(options, error)
     options.num_users = prepared.plan.traffic.slots
     options.spawn_rate = prepared.plan.traffic.slots
     environment.stop_timeout = DRAIN_S
     _Run(environment, prepared).follow()
+
+
+def _give_up(options: Any, error: Exception) -> NoReturn:
+    """End the process with a message: Locust swallows what a listener of its events raises."""
+    if isinstance(error, AbreastError | OSError):
+        message, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
+        code = AbreastError.exit_code
+        sys.stderr.write(f"{message}\n{hint}\n")
+    else:
+        message, hint, code = f"{type(error).__name__}: {error}", "", FAULT
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    _tell(options, {"kind": "error", "message": message, "hint": hint, "exit_code": code})
+    os._exit(code)
 
 
 def _tell(options: Any, message: dict[str, object]) -> None:
@@ -101,6 +117,12 @@ class _Run:
             gevent.spawn(self._end_with_supervisor)
 
     def _begin(self, **_: object) -> None:
+        try:
+            self._open_run()
+        except Exception as error:  # noqa: BLE001 - without a run, its slots would wait for ever
+            _give_up(self._options, error)
+
+    def _open_run(self) -> None:
         options, prepared = self._options, self._prepared
         if options.supervised_run:
             folder = run_folder.open_folder(Path(options.supervised_run))
@@ -123,7 +145,7 @@ class _Run:
             endpoint=asdict(prepared.facts),
             subject=_subject(prepared.facts),
             conditions={
-                **fingerprint.conditions(prepared.plan, hashed),
+                **fingerprint.conditions(prepared.plan, hashed, prepared.facts.region),
                 **_endpoint_conditions(prepared.facts),
             },
         )
@@ -143,22 +165,26 @@ class _Run:
         gevent.spawn(self._quit_when_served, dispatch)
 
     def _tick_each_second(self, dispatch: Dispatch) -> None:
-        second = 0
         while True:
             gevent.sleep(1.0)
-            self._tick(dispatch, second)
-            second += 1
+            self._tick(dispatch)
 
-    def _tick(self, dispatch: Dispatch, second: int) -> None:
+    def _tick(self, dispatch: Dispatch) -> None:
         try:
-            dispatch.tick(second, lambda message: _tell(self._options, message))
+            dispatch.tick(lambda message: _tell(self._options, message))
         except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
+        if limits is None:
+            return
         health = dispatch.health
+        if dispatch.elapsed_s > limits.max_minutes * 60:
+            dispatch.stop(
+                "aborted",
+                f"The run took longer than limits.max_minutes = {limits.max_minutes:g} allows.",
+            )
         if (
-            limits is not None
-            and limits.abort_error_rate is not None
+            limits.abort_error_rate is not None
             and health.ended >= _FEWEST_FOR_ERROR_RATE
             and health.failed > limits.abort_error_rate * health.ended
         ):
@@ -190,7 +216,7 @@ class _Run:
             return
         gevent.killall(self._helpers)
         try:
-            self._tick(dispatch, round(dispatch.prepared.plan.planned_s))
+            self._tick(dispatch)
             dispatch.close()
         except OSError as error:
             dispatch.stop("fault", f"The records cannot be written: {error}.")

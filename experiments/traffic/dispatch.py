@@ -41,6 +41,9 @@ class Dispatch:
         self.folder = folder
         self.slots = slots
         self.due_ns = due_times_ns(prepared.plan.traffic, prepared.plan.seed)
+        limits = prepared.plan.limits
+        if limits is not None:
+            self.due_ns = self.due_ns[: limits.max_requests]
         self._assigned = assign(prepared.plan, len(self.due_ns), len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
         self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in [None, *self._arms]}
@@ -58,6 +61,7 @@ class Dispatch:
         self.in_flight = 0
         self.begun = 0
         self._next = 0
+        self._due_before = 0
         self._slots_started = 0
 
     @property
@@ -119,21 +123,29 @@ class Dispatch:
         self.records.append(record)
         self.health.note_end(record)
 
-    def tick(self, second: int, tell: Callable[[dict[str, object]], None]) -> None:
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since time zero."""
+        return (time.perf_counter_ns() - self.start_ns) / 1e9
+
+    def tick(self, tell: Callable[[dict[str, object]], None]) -> None:
         """Write what came in the last second, and tell how the run goes.
 
         Raises:
             OSError: the records cannot be written.
         """
-        elapsed_ns = time.perf_counter_ns() - self.start_ns
-        before, now = np.searchsorted(self.due_ns, [elapsed_ns - 1_000_000_000, elapsed_ns])
-        self.health_rows.append(self.health.row(second, int(now - before), self.in_flight, WORKER))
+        elapsed_s = self.elapsed_s
+        due = int(np.searchsorted(self.due_ns, elapsed_s * 1e9))
+        self.health_rows.append(
+            self.health.row(int(elapsed_s), due - self._due_before, self.in_flight, WORKER)
+        )
+        self._due_before = due
         self.records.flush()
         self.health_rows.flush()
         tell(
             {
                 "kind": "progress",
-                "elapsed_s": max(elapsed_ns / 1e9, 0.0),
+                "elapsed_s": max(elapsed_s, 0.0),
                 "length_s": self.prepared.plan.planned_s,
                 "rate_rps": self.prepared.plan.traffic.rate,
                 "begun": self.begun,

@@ -50,7 +50,9 @@ class Health:
             self._now.without_free_slot += 1
 
     def note_end(self, record: Record) -> None:
-        """Count a request that has ended."""
+        """Count a request that has ended; one that was dropped never began."""
+        if record.outcome == "dropped":
+            return
         self._now.ended += 1
         self.ended += 1
         if record.outcome != "ok":

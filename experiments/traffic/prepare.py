@@ -49,9 +49,9 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     running = None
     if plan.endpoint.config is not None and start_local:
         running = local_endpoint.start(path.parent / plan.endpoint.config)
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
-            os.environ.pop(name, None)
-        os.environ.update(running.environment())
+        wanted = running.client_environment(os.environ)
+        os.environ.clear()
+        os.environ.update(wanted)
     facts = describe(plan.endpoint, plan.endpoint.name)
     check_arms(plan, facts)
     transport = boto3_transport(plan.endpoint, plan.traffic.slots)

@@ -62,7 +62,7 @@ def write_run(
         "schema_version": 1,
         "run_id": folder.name,
         "plan_name": "ab",
-        "plan": plan.model_dump(mode="json", exclude_none=True, exclude_unset=True),
+        "plan": plan.model_dump(mode="json", exclude_none=True),
         "started_at": "2026-01-31T12:00:00+00:00",
         "ended_as": "complete",
         "planned": len(rows),

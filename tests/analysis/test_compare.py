@@ -143,3 +143,40 @@ def test_three_arms_are_each_compared_with_the_baseline(tmp_path: Path) -> None:
 
 def test_the_same_records_give_the_same_report_twice(tmp_path: Path) -> None:
     assert run_of(tmp_path / "a", 1.05).to_frame().equals(run_of(tmp_path / "b", 1.05).to_frame())
+
+
+def test_an_arm_that_fails_is_never_the_better_one(tmp_path: Path) -> None:
+    rows = []
+    for i in range(3250):
+        failed = i % 2 == 1 and i % 10 == 1
+        changes = {"outcome": "timeout", "variant_invoked": None} if failed else {}
+        rows.append(
+            record(
+                i, ("current", "candidate")[i % 2], i * 0.04, 20.0 - i % 2 * 10 + i % 3, **changes
+            )
+        )
+    path = write_run(tmp_path / "run", rows, ["compare.margins={p50='5%'}"])
+    report = analysis.compare(analysis.read_run(path)).report
+    assert item(Comparison(report=report), "p50").call == "better"
+    assert (report.verdict.state, report.verdict.exit_code) == ("worse", 1)
+    assert "fails more often" in report.verdict.sentence
+
+
+def test_failures_that_name_no_variant_leave_error_rates_open(tmp_path: Path) -> None:
+    rows = []
+    for i in range(3250):
+        own: dict[str, Any] = {"group": None, "variant_asked": None}
+        if i % 40 == 7:
+            rows.append(
+                record(i, None, i * 0.04, 20.0, outcome="internal", **own)._replace(
+                    variant_invoked=None, arm=None
+                )
+            )
+        else:
+            rows.append(record(i, ("current", "candidate")[i % 2], i * 0.04, 20.0 + i % 3, **own))
+    path = write_run(tmp_path / "run", rows, ["traffic.routing=weighted"])
+    report = analysis.compare(analysis.read_run(path)).report
+    rate = item(Comparison(report=report), "error_rate", "outcome")
+    assert rate.call == "refused"
+    assert rate.reason == "75 failed requests do not name the variant that they met."
+    assert report.verdict.exit_code == 3

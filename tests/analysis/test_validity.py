@@ -44,8 +44,10 @@ def test_lost_rows_make_a_run_suspect_and_many_make_it_invalid(tmp_path: Path) -
 
 def test_a_run_that_ended_early_says_why(tmp_path: Path) -> None:
     found = checks(tmp_path, steady(), ended_as="aborted", reason="300 of 900 failed.")
-    assert found["records"].state == "warn"
-    assert "300 of 900 failed." in found["records"].finding
+    assert found["records"].state == "fail"
+    assert "300 of 900 failed" in found["records"].finding
+    stopped = checks(tmp_path / "stopped", steady(), ended_as="interrupted", reason="Ctrl-C.")
+    assert stopped["records"].state == "warn"
 
 
 def test_an_answer_from_another_variant_makes_a_run_invalid(tmp_path: Path) -> None:

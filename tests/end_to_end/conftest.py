@@ -68,6 +68,8 @@ def environment() -> dict[str, str]:
         "LOCUST_RUN_TIME": "1s",
         "AWS_PROFILE": "no-such-profile",
         "AWS_SESSION_TOKEN": "stale",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "HTTP_PROXY": "http://127.0.0.1:1",
     }
 
 

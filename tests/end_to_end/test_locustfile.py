@@ -46,6 +46,20 @@ def test_a_bad_plan_exits_2(plan: Path) -> None:
     assert "traffic.rat: there is no such key" in err
 
 
+def test_more_than_one_process_is_refused_since_each_would_send_everything(plan: Path) -> None:
+    process = locust(plan, "--plan", str(plan), "--headless", "--master", "--expect-workers", "1")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "sent from one process" in err
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_nothing_hangs(plan: Path) -> None:
+    process = locust(plan, "--plan", str(plan), "--headless", "--out", "/proc/nowhere")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "/proc/nowhere" in err
+
+
 def test_without_a_plan_it_says_how_to_give_one(plan: Path) -> None:
     process = locust(plan, "--headless")
     _, err = process.communicate(timeout=60)

@@ -14,7 +14,7 @@ AB = load(find("ab"))
 
 
 def plan(routing: str, shares: list[float], seed: int = 0) -> Plan:
-    table: dict[str, Any] = AB.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    table: dict[str, Any] = AB.model_dump(mode="json", exclude_none=True)
     table["seed"] = seed
     table["arms"] = {f"arm{i}": {"share": float(share)} for i, share in enumerate(shares)}
     table["compare"]["baseline"] = "arm0"
@@ -46,6 +46,8 @@ def test_the_order_within_pairs_is_random() -> None:
         ([9.0, 1.0], [9, 1]),
         ([0.95, 0.05], [19, 1]),
         ([2.0, 1.0, 1.0], [2, 1, 1]),
+        ([0.0001, 0.0001], [1, 1]),
+        ([1e300, 1e300], [1, 1]),
     ],
 )
 def test_pinned_arms_come_by_their_share_in_every_block(

@@ -16,7 +16,7 @@ AB = load(find("ab"))
 
 
 def plan_for(source: str, label: str | None = None) -> Plan:
-    table = AB.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    table = AB.model_dump(mode="json", exclude_none=True)
     table["request"] = {"payloads": source}
     table["answers"] = {"label": label} if label else {}
     return Plan.model_validate(table)
