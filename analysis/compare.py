@@ -19,8 +19,6 @@ from analysis.results import (
     Counts,
     Difference,
     ErrorKind,
-    Estimate,
-    Interval,
     Measure,
     Percentile,
     Report,
@@ -61,6 +59,9 @@ CANNOT_TELL = (
     "each.",
     "How the arms behave under other traffic, payloads or instance counts than these.",
 )
+ON_ONE_MACHINE = (
+    "How fast the arms are on hardware of their own: they shared this machine with the generator.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,8 +85,11 @@ class Comparison:
                 "baseline": item.baseline_value,
                 "value": item.arm_value,
             }
+            if item.baseline_value is not None and item.arm_value is not None:
+                row["difference"] = item.arm_value - item.baseline_value
             for name, estimate in (("difference", item.difference), ("ratio", item.ratio)):
-                row[name] = estimate.value if estimate else None
+                if estimate or name == "ratio":
+                    row[name] = estimate.value if estimate else None
                 row[f"{name}_low"] = estimate.interval.low if estimate else None
                 row[f"{name}_high"] = estimate.interval.high if estimate else None
             rows.append({**row, "p_value": item.p_value, "call": item.call, "reason": item.reason})
@@ -136,7 +140,7 @@ def compare(run: Run) -> Comparison:
         answers=answers,
         errors=_errors(rows),
         method=METHOD,
-        cannot_tell=CANNOT_TELL,
+        cannot_tell=CANNOT_TELL + (ON_ONE_MACHINE if run.plan.endpoint.is_loopback else ()),
     )
     return Comparison(report=report)
 
@@ -185,7 +189,6 @@ def _latency_difference(
     margin: float | None,
 ) -> Difference:
     swap = found if isinstance(found, Swap) else None
-    scale = found.baseline_value
     return Difference(
         arm=arm,
         baseline=run.plan.compare.baseline,
@@ -195,7 +198,7 @@ def _latency_difference(
         baseline_value=found.baseline_value,
         arm_value=found.arm_value,
         ratio=swap.ratio if swap else None,
-        difference=_scaled(swap.ratio, scale) if swap and scale is not None else None,
+        difference=None,
         margin=margin,
         tail_requests=found.tail_requests,
         precision=swap.precision if swap else precision(found.tail_requests),
@@ -204,20 +207,6 @@ def _latency_difference(
         p_value_holm=None,
         autocorrelation=swap.noise.autocorrelation if swap else None,
         reason=None if isinstance(found, Swap) else found.reason,
-    )
-
-
-def _scaled(ratio: Estimate, baseline_ms: float) -> Estimate:
-    """Give the difference in ms that a ratio makes at the baseline's value."""
-
-    def interval(of: Interval) -> Interval:
-        low, high = (None if e is None else (e - 1) * baseline_ms for e in (of.low, of.high))
-        return Interval(low=low, high=high, level=of.level)
-
-    return Estimate(
-        value=(ratio.value - 1) * baseline_ms,
-        interval=interval(ratio.interval),
-        interval_90=interval(ratio.interval_90),
     )
 
 

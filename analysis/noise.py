@@ -94,7 +94,7 @@ def too_short(span_s: float, memory_s: float) -> Refusal | None:
     if not _below(span_s, 6 * memory_s):
         return None
     return Refusal(
-        reason=f"The {span_s:g} s measured are shorter than six times the {memory_s:g} s that "
+        reason=f"The {span_s:.3g} s measured are shorter than six times the {memory_s:g} s that "
         "noise is taken to last."
     )
 

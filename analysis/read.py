@@ -81,6 +81,7 @@ def read_run(path: str | Path) -> Run:
         raise RunFolderError(
             f"{path}: damaged: {error}", "Make the run again, or restore the folder."
         ) from None
+    _refuse_lost_files(folder, manifest, table.num_rows)
     requests = _in_milliseconds(table.sort_by("seq").to_pandas())
     dropped = int((requests["outcome"] == "dropped").sum())
     counts = manifest.get("counts") or run_folder.account(
@@ -106,6 +107,22 @@ def quantile_of(metric: str) -> float | None:
         return None
     # By way of text, since 99.9 / 100 is not 0.999 in binary.
     return float(f"{float(metric[1:]) / 100:.6f}")
+
+
+def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:
+    """Hold a run that was finished to what its manifest says it holds."""
+    counts = manifest.get("counts")
+    if not counts:
+        return
+    for path in (folder.requests, folder.health, folder.payloads):
+        if not path.is_file():
+            raise RunFolderError(f"{path}: is missing.", "Restore it, or make the run again.")
+    recorded = counts["ended"] + counts["dropped"]
+    if rows != recorded:
+        raise RunFolderError(
+            f"{folder.requests}: holds {rows:,} records; the manifest counted {recorded:,}.",
+            "Restore it, or make the run again.",
+        )
 
 
 def _table(path: Path, folder: RunFolder, kind: str, schema: pa.Schema) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Literal
 SCHEMA_VERSION = 1
 
 Call = Literal["worse", "better", "same", "undecided", "refused"]
-"""worse: slower, or more errors. refused: too few requests for any statement."""
+"""worse: slower, or more errors. refused: too few requests or too short a run for any statement."""
 
 Measure = Literal["response", "service", "outcome"]
 """response: from the scheduled start. service: from the real start. outcome: failed or not."""
@@ -38,8 +38,10 @@ class Estimate:
 class Difference:
     """One metric of one arm against the baseline.
 
-    `ratio` is arm/baseline (latency only); `difference` is arm - baseline in `unit`. `margin` is
-    relative for latency and absolute for error rates, and `None` where the metric is not guarded.
+    `ratio` is arm/baseline and given for latency; `difference` is arm - baseline and given for
+    error rates. A difference in milliseconds has no interval here: the ratio's does not hold how
+    uncertain the baseline itself is. `margin` is relative for latency and absolute for error rates,
+    and `None` where the metric is not guarded.
     `tail_requests` counts the requests beyond the quantile in the smaller arm (for error rates:
     the failed requests of both arms); it decides whether the sample can carry a statement.
     """
@@ -65,14 +67,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftPoint:
-    """The difference at one percentile: one point of the shift function."""
+    """The ratio arm/baseline at one percentile: one point of the shift function."""
 
     arm: str
     quantile: float
     baseline_ms: float
     arm_ms: float
-    difference_ms: float
-    interval_ms: Interval | None
+    ratio: float
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,32 +91,28 @@ def shift(
     signs: Signs,
     memory_s: float = MEMORY_S,
 ) -> tuple[ShiftPoint, ...]:
-    """The difference at each quantile, in the unit of the values, with pointwise 95 % intervals.
+    """The shift function (Doksum, 1974) as ratios, with pointwise 95 % intervals.
 
-    The shift function of Doksum (1974). An interval that is refused or unbounded is None.
+    An interval that is refused is None; a side of one that is None is unbounded.
     """
     points = []
     for quantile in quantiles:
         test = quantile_test(sample, quantile, signs=signs, memory_s=memory_s)
         if test.baseline_value is None or test.arm_value is None:
             continue
+        if test.baseline_value <= 0:
+            continue
         interval = None
         if isinstance(test, SwapTest):
-            ratio = _interval(test, 0.95, _standard_error(test))
-            if ratio.low is not None and ratio.high is not None:
-                interval = Interval(
-                    low=(ratio.low - 1) * test.baseline_value,
-                    high=(ratio.high - 1) * test.baseline_value,
-                    level=0.95,
-                )
+            interval = _interval(test, 0.95, _standard_error(test))
         points.append(
             ShiftPoint(
                 arm=arm,
                 quantile=quantile,
                 baseline_ms=test.baseline_value,
                 arm_ms=test.arm_value,
-                difference_ms=test.arm_value - test.baseline_value,
-                interval_ms=interval,
+                ratio=test.arm_value / test.baseline_value,
+                interval=interval,
             )
         )
     return tuple(points)

@@ -26,6 +26,7 @@ MOST_LOOP_LAG_MS = 250.0
 MOST_DRIFT = 0.25
 MOST_MISSING = 0.01
 MOST_FAILED = 0.01
+MOST_FAILED_EVERYWHERE = 0.2
 
 State = Literal["ok", "warn", "fail"]
 
@@ -43,7 +44,7 @@ def check_run(run: Run) -> tuple[Check, ...]:
     rows = run.measured
     checks = (
         _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows), _warmup(run),
-        _instances(run), _drift(run, rows), _failures(rows), _retries(rows),
+        _instances(run), _drift(run, rows), _failures(rows), _answers(run, rows), _retries(rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -224,7 +225,10 @@ def _drift(run: Run, rows: pd.DataFrame) -> Check:
     before = first.groupby("arm")["response_ms"].median()
     change = (last.groupby("arm")["response_ms"].median() / before - 1).dropna()
     said = ", ".join(f"{arm} {number(100 * value, 1, sign=True)}%" for arm, value in change.items())
-    finding = f"median of the last quarter against the first: {said or 'not known'}"
+    finding = (
+        f"median of the last quarter against the first: {said or 'not known'} "
+        f"(up to {share(MOST_DRIFT)} is passed)"
+    )
     if (change.abs() > MOST_DRIFT).any():
         step = "The intervals allow for it; a longer warm-up or run tells a trend from noise."
         return _check("drift", "Steady", "warn", finding, step)
@@ -235,10 +239,24 @@ def _failures(rows: pd.DataFrame) -> Check:
     sent = rows[rows["outcome"] != "dropped"]
     failed = int((sent["outcome"] != "ok").sum())
     finding = f"{count(failed)} of {count(len(sent))} requests failed"
+    by_arm = (sent["outcome"] != "ok").groupby(sent["arm"]).mean()
+    if len(by_arm) and float(by_arm.min()) > MOST_FAILED_EVERYWHERE:
+        step = "See the errors by kind; what is left says little of either arm."
+        return _check("failures", "Few failures", "fail", f"{finding}, in every arm", step)
     if failed > MOST_FAILED * max(len(sent), 1):
         step = "See the errors by kind: latency is that of the requests that succeeded only."
         return _check("failures", "Few failures", "warn", finding, step)
     return _check("failures", "Few failures", "ok", finding)
+
+
+def _answers(run: Run, rows: pd.DataFrame) -> Check | None:
+    ok = rows[rows["outcome"] == "ok"]
+    unread = int(ok["prediction"].isna().sum())
+    if run.plan.answers is None or unread == 0:
+        return None
+    finding = f"{count(unread)} of {count(len(ok))} answers hold no answers.prediction"
+    step = "Look at one answer of each arm; the comparison of answers leaves these out."
+    return _check("answers", "Answers readable", "warn", finding, step)
 
 
 def _retries(rows: pd.DataFrame) -> Check | None:

@@ -132,6 +132,8 @@ def _decisive(state: State, guarded: Sequence[Difference]) -> Difference:
     """Give the metric that the sentence is about: the worst, or the first in the plan's order."""
     wanted = ("undecided", "refused") if state == "undecided" else (state,)
     fitting = [d for d in guarded if d.call in wanted]
+    if state == "undecided":
+        return next((d for d in fitting if d.unit == "ms"), fitting[0])
     bounded = [d for d in fitting if _is_bounded(d)] or fitting
     return max(bounded, key=_beyond_margin) if state == "worse" else bounded[0]
 
@@ -205,6 +207,8 @@ def _about_answers(answers: Answers | None) -> list[str]:
                 f"of {fmt.count(item.payloads)} payloads against {share[item.baseline]} "
                 f"(p {_equals(item.p_value)})."
             )
+        elif item.agree == item.payloads:
+            said.append(f"Both gave the same answer to all {fmt.count(item.payloads)} payloads.")
         elif item.p_value is not None:
             said.append(
                 f"Which is right more often cannot be told: {item.arm} on {share[item.arm]} and "
@@ -226,7 +230,8 @@ def _beyond_margin(item: Difference) -> float:
 
 
 def _is_bounded(item: Difference) -> bool:
-    interval = item.difference.interval if item.difference else None
+    estimate = item.difference if item.unit == "share" else item.ratio
+    interval = estimate.interval if estimate else None
     return interval is not None and interval.low is not None and interval.high is not None
 
 

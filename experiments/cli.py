@@ -31,6 +31,8 @@ app = typer.Typer(
     name="abreast",
     help="Load-test SageMaker endpoints and compare their variants, with a verdict that says how "
     "sure it is.",
+    epilog="Exit codes: 0 good, 1 worse, 2 usage or plan error, 3 cannot tell yet, 4 cannot be "
+    "trusted, 70 a fault in abreast, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -54,22 +54,26 @@ def parameters_of_request(
     return parameters
 
 
-def prediction_selector(answers: Answers | None) -> Callable[[bytes], str | None]:
+Selector = Callable[[bytes, str | None], str | None]
+"""From an answer's body and content type to its prediction; `None`: it holds none."""
+
+
+def prediction_selector(answers: Answers | None) -> Selector:
     """Make the function that takes the prediction out of an answer's body.
 
     `answers.prediction` is a JMESPath expression for JSON, a column number (from 0) for the first
-    line of CSV, or "text" for the whole body. `None`: the answer holds no such thing.
+    line of CSV, or "text" for the whole body.
 
     Raises:
         PlanError: the JMESPath expression is not valid.
     """
     if answers is None:
-        return lambda _: None
+        return lambda _body, _kind: None
     wanted = answers.prediction
     if isinstance(wanted, int):
-        return lambda body: _column(body, wanted)
+        return lambda body, kind: None if "json" in (kind or "") else _column(body, wanted)
     if wanted == "text":
-        return lambda body: body.decode(errors="replace").strip()
+        return lambda body, _kind: body.decode(errors="replace").strip()
     try:
         expression = jmespath.compile(wanted)
     except jmespath.exceptions.JMESPathError as error:
@@ -77,7 +81,7 @@ def prediction_selector(answers: Answers | None) -> Callable[[bytes], str | None
             f'answers.prediction is "{wanted}": not valid JMESPath: {error}',
             'Give an expression such as "predictions[0].label", a column number, or "text".',
         ) from None
-    return lambda body: _select(body, expression)
+    return lambda body, _kind: _select(body, expression)
 
 
 def _column(body: bytes, column: int) -> str | None:

@@ -26,6 +26,8 @@ from experiments.run_folder import RunFolder
 
 Tell = Callable[[Mapping[str, Any]], None]
 
+_ENDED = ("begun", "ended_as", "reason")
+
 
 def run(
     plan: Plan,
@@ -45,26 +47,36 @@ def run(
     """
     folder = run_folder.create(out, plan_path.stem, plan_text)
     run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
-    begun = 0
+    known: dict[str, Any] = {}
 
-    def count_and_tell(message: Mapping[str, Any]) -> None:
-        nonlocal begun
-        begun = message.get("begun", begun)
-        tell(message)
+    def note_and_tell(message: Mapping[str, Any]) -> None:
+        known.update({key: message[key] for key in _ENDED if key in message})
+        if message["kind"] != "end":
+            tell(message)
 
     try:
-        with _local_endpoint(plan, plan_path, folder, tell) as environment:
-            code = _run_locust(plan_path, overrides, folder, environment, count_and_tell)
+        with _local_endpoint(plan, plan_path, folder, tell) as (environment, is_alive):
+            code = _run_locust(plan_path, overrides, folder, environment, note_and_tell, is_alive)
     except BaseException:
         _discard(folder)
         raise
-    finish(folder, begun=begun, exit_code=code)
+    finish(folder, known, exit_code=code)
     return folder
 
 
-def finish(folder: RunFolder, begun: int = 0, exit_code: int | None = 0) -> dict[str, Any]:
-    """Compact the records of a run that has ended and account for every planned request, once."""
+def finish(
+    folder: RunFolder, known: Mapping[str, Any] | None = None, exit_code: int | None = 0
+) -> dict[str, Any]:
+    """Compact the records of a run that has ended and account for every planned request, once.
+
+    `known` is what the Locust process told of its end, which it may have failed to write.
+
+    Raises:
+        OSError: the disk refuses; the streams are kept.
+    """
     manifest = run_folder.read_manifest(folder)
+    if manifest["ended_as"] == "running":
+        manifest = {**manifest, **(known or {})}
     if "counts" in manifest:
         return manifest
     run_folder.compact(folder)
@@ -73,14 +85,13 @@ def finish(folder: RunFolder, begun: int = 0, exit_code: int | None = 0) -> dict
     dropped = outcomes.count("dropped")
     counts = run_folder.account(
         planned=manifest.get("planned", 0),
-        begun=max(manifest.get("begun", 0), begun),
+        begun=manifest.get("begun", 0),
         ended=len(outcomes) - dropped,
         dropped=dropped,
     )
+    ended = {key: manifest[key] for key in _ENDED if key in manifest}
     if manifest["ended_as"] == "running":
-        ended = {"ended_as": "crashed", "reason": _crash_reason(exit_code)}
-    else:
-        ended = {}
+        ended.update(ended_as="crashed", reason=_crash_reason(exit_code))
     return run_folder.update_manifest(folder, counts=counts, **ended)
 
 
@@ -93,10 +104,11 @@ def _crash_reason(exit_code: int | None) -> str:
 @contextmanager
 def _local_endpoint(
     plan: Plan, plan_path: Path, folder: RunFolder, tell: Tell
-) -> Iterator[dict[str, str]]:
+) -> Iterator[tuple[dict[str, str], Callable[[], bool]]]:
+    """Give the environment to send from, and whether the endpoint is still there."""
     environment = child.environment()
     if plan.endpoint.config is None:
-        yield environment
+        yield environment, lambda: True
         return
     tell({"kind": "note", "text": "Starting the local endpoint and its models."})
     endpoint = local_endpoint.start(plan_path.parent / plan.endpoint.config, log_dir=folder.logs)
@@ -107,7 +119,7 @@ def _local_endpoint(
                 f'{plan.endpoint.config} is the endpoint "{endpoint.endpoint}".',
                 "Make the two names the same.",
             )
-        yield endpoint.client_environment(environment)
+        yield endpoint.client_environment(environment), lambda: endpoint.process.poll() is None
     finally:
         endpoint.stop()
 
@@ -118,6 +130,7 @@ def _run_locust(
     folder: RunFolder,
     environment: Mapping[str, str],
     tell: Tell,
+    is_alive: Callable[[], bool],
 ) -> int:
     read_fd, write_fd = os.pipe()
     command = child.command(
@@ -140,9 +153,18 @@ def _run_locust(
             process_group=0,  # Ctrl-C reaches this process only, which then stops the child
         )
     os.close(write_fd)
+    endpoint_died = False
     try:
+
+        def tell_and_watch(message: Mapping[str, Any]) -> None:
+            nonlocal endpoint_died
+            tell(message)
+            if not endpoint_died and not is_alive():
+                endpoint_died = True
+                locust.terminate()
+
         with _interrupts_go_to(locust, tell) as interrupts:
-            error = _listen(read_fd, tell)
+            error = _listen(read_fd, tell_and_watch)
             code = locust.wait()
     finally:
         os.close(read_fd)
@@ -155,6 +177,9 @@ def _run_locust(
         raise error
     if interrupts and "planned" not in run_folder.read_manifest(folder):
         raise KeyboardInterrupt
+    if endpoint_died:
+        reason = "The local endpoint ended during the run; see logs/endpoint.log."
+        run_folder.update_manifest(folder, ended_as="aborted", reason=reason)
     if len(interrupts) > 1:
         run_folder.update_manifest(folder, ended_as="interrupted", reason="Stopped at once.")
     if "planned" not in run_folder.read_manifest(folder) and code != 0:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.power import foreseen
 from experiments.cli import app
-from experiments.plan import BUILT_IN
+from experiments.plan import BUILT_IN, load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,3 +39,12 @@ def test_the_commands_named_in_the_makefile_are_those_of_the_readme() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for target in re.findall(r"^\$ make (\w+)", README, re.MULTILINE):
         assert target in targets
+
+
+def test_the_plan_in_the_readme_is_whole(tmp_path: Path) -> None:
+    (plan,) = re.findall(r"```toml\n(question.*?)```", README, re.DOTALL)
+    path = tmp_path / "my-plan.toml"
+    path.write_text(plan, encoding="utf-8")
+    loaded = load(path)
+    assert loaded.variant_of("green") == "green-v2"
+    assert foreseen(loaded) == ()

@@ -66,11 +66,11 @@ class _Line:
 
 
 def shift_function(report: Report, *, width_px: int = WIDE_PX) -> str:
-    """Draw each arm's difference to the baseline at each percentile, with its interval, as SVG.
+    """Draw each arm's change in percent at each percentile, with its interval, as SVG.
 
-    Percentiles stand at equal distances. The axis is linear while the differences are of one
-    size, and logarithmic away from zero where they are not (Doksum's shift function). Grey boxes
-    are the margins of the guarded percentiles. Raises ValueError without any shift point.
+    Percentiles stand at equal distances (Doksum's shift function, 1974, of relative changes).
+    Grey boxes are the margins of the guarded percentiles. Raises ValueError without any shift
+    point.
     """
     names = [arm.name for arm in report.arms]
     quantiles = sorted({point.quantile for point in report.shifts})
@@ -83,29 +83,30 @@ def shift_function(report: Report, *, width_px: int = WIDE_PX) -> str:
                 arm=names.index(name) if name in names else 1,
                 name=name,
                 x=tuple(place[point.quantile] for point in points),
-                y=tuple(point.difference_ms for point in points),
+                y=tuple(_percent(point.ratio) for point in points),
             )
         )
     if not lines:
         raise ValueError("the report has no shift points")
-    margins = margins_ms(report)
+    margins = margins_percent(report)
     with style.context(["default", _STYLE]):
         figure, axes = _canvas(lines, width_px)
         axes.set_xlim(-0.5, len(quantiles) - 0.5)
-        linear_ms = _shift_scale(axes, report.shifts, list(margins.values()))
-        for q, margin_ms in margins.items():
+        bottom, top = _shift_limits(report.shifts, list(margins.values()))
+        axes.set_ylim(bottom, top)
+        for q, margin in margins.items():
             if q in place:
                 left, right = place[q] - 0.5, place[q] + 0.5
-                axes.fill_between([left, right], -margin_ms, margin_ms, color=_SHADE, lw=0)
+                axes.fill_between([left, right], -margin, margin, color=_SHADE, lw=0)
         axes.axhline(0, color=_INK, lw=1)
         for line in lines:
             _band(axes, line, [p for p in report.shifts if p.arm == line.name])
             _draw(axes, line, markers=True)
-        _y_ticks(axes, _shift_ticks(axes, linear_ms), sign=True)
+        _y_ticks(axes, MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom, top), sign=True)
         _x_ticks(axes, place)
         baseline = write.plain(tables.baseline(report), 18 if width_px < WIDE_PX else 40)
-        axes.text(0, 1.07, f"▲ slower than {baseline}, ms", color=_MUTED, transform=axes.transAxes)
-        _below(axes, f"▼ faster than {baseline}, ms", 0, "left")
+        axes.text(0, 1.07, f"▲ slower than {baseline}, %", color=_MUTED, transform=axes.transAxes)
+        _below(axes, f"▼ faster than {baseline}, %", 0, "left")
         _name_ends(figure, axes, lines, width_px)
         return _svg(figure, f"shift-{width_px}")
 
@@ -149,13 +150,17 @@ def _nines(q: float) -> float:
     return -math.log10(1 - q)
 
 
-def margins_ms(report: Report) -> dict[float, float]:
-    """Return the margin in milliseconds at each guarded percentile."""
+def _percent(ratio: float) -> float:
+    return 100 * (ratio - 1)
+
+
+def margins_percent(report: Report) -> dict[float, float]:
+    """Return the margin in percent of the baseline at each guarded percentile."""
     found = {}
     for d in report.differences:
         match = re.fullmatch(r"p(\d+(?:\.\d+)?)", d.metric)
-        if match and d.margin and d.baseline_value and d.measure == "response":
-            found[round(float(match[1]) / 100, 9)] = d.margin * d.baseline_value
+        if match and d.margin and d.measure == "response":
+            found[round(float(match[1]) / 100, 9)] = 100 * d.margin
     return found
 
 
@@ -195,47 +200,26 @@ def _band(axes: Axes, line: _Line, points: Sequence[ShiftPoint]) -> None:
     """Shade the interval of each point; an unbounded side runs out of the figure."""
     bottom, top = axes.get_ylim()
     nothing = Interval(low=math.nan, high=math.nan, level=0)
-    intervals = [point.interval_ms or nothing for point in points]
-    low = [bottom if each.low is None else each.low for each in intervals]
-    high = [top if each.high is None else each.high for each in intervals]
+    intervals = [point.interval or nothing for point in points]
+    low = [bottom if each.low is None else _percent(each.low) for each in intervals]
+    high = [top if each.high is None else _percent(each.high) for each in intervals]
     axes.fill_between(line.x, low, high, color=_ARMS[line.arm % len(_ARMS)], alpha=0.18, lw=0)
 
 
-def _shift_scale(axes: Axes, points: Sequence[ShiftPoint], margins_ms: Sequence[float]) -> float:
-    """Set the vertical axis; return the reach of its linear part in milliseconds.
+def _shift_limits(points: Sequence[ShiftPoint], margins: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the vertical axis in percent.
 
     Intervals may reach three times as far as the widest estimate or margin before they are cut.
     """
-    sizes = [abs(point.difference_ms) for point in points]
-    reach = max([*sizes, *margins_ms]) or 1.0
-    values = [0.0, *(p.difference_ms for p in points), *margins_ms, *(-m for m in margins_ms)]
+    values = [0.0, *(_percent(p.ratio) for p in points), *margins, *(-m for m in margins)]
+    reach = 3 * max(map(abs, values)) or 1.0
     for point in points:
-        if point.interval_ms:
-            ends = (point.interval_ms.low, point.interval_ms.high)
-            values += [max(-3 * reach, min(3 * reach, end)) for end in ends if end is not None]
+        if point.interval:
+            ends = (point.interval.low, point.interval.high)
+            values += [max(-reach, min(reach, _percent(end))) for end in ends if end is not None]
     bottom, top = min(values), max(values)
-    typical = sorted(size for size in sizes if size > 0)
-    linear_ms = typical[len(typical) // 2] if typical else reach
-    if max(sizes) > 12 * linear_ms:
-        linear_ms = 10.0 ** math.floor(math.log10(linear_ms))
-        axes.set_yscale("symlog", linthresh=linear_ms, linscale=0.8)
-        axes.set_ylim(min(1.3 * bottom, -2 * linear_ms), max(1.3 * top, 2 * linear_ms))
-        return linear_ms
     room = 0.08 * (top - bottom) or 1.0
-    axes.set_ylim(min(bottom - room, -room), max(top + room, room))
-    return math.inf
-
-
-def _shift_ticks(axes: Axes, linear_ms: float) -> list[float]:
-    bottom, top = axes.get_ylim()
-    if math.isinf(linear_ms):
-        return [
-            float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom, top)
-        ]
-    sizes = _series(linear_ms, max(-bottom, top))
-    # Whole decades first: where room is short, these are the ticks that stay.
-    sizes.sort(key=lambda size: (not math.log10(size).is_integer(), size))
-    return [0.0, *(sign * size for size in sizes for sign in (1, -1))]
+    return bottom - room, top + room
 
 
 def _log_ticks(axes: Axes) -> list[float]:

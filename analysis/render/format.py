@@ -8,9 +8,9 @@ and what is missing or not finite is an en dash.
 
 import math
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from analysis.results import Call, Check, Difference, Estimate, Interval, Measure
+from analysis.results import Call, Check, Difference, Estimate, Interval
 
 MINUS = "\u2212"
 DASH = "\u2013"
@@ -22,7 +22,7 @@ _LATENCY_WORDS: dict[Call, str] = {
     "better": "▼ faster",
     "same": "≈ no difference that matters",
     "undecided": "? cannot tell yet",
-    "refused": f"{DASH} too few requests",
+    "refused": f"{DASH} no verdict",
 }
 _OUTCOME_WORDS: dict[Call, str] = {
     **_LATENCY_WORDS,
@@ -149,7 +149,16 @@ def ratio_change(estimate: Estimate | None) -> Change | None:
     """Write the ratio of two latencies as signed percent: 0.918 is minus 8.2 %."""
     if estimate is None or not _known(estimate.value):
         return None
-    value, interval = 100 * (estimate.value - 1), _scaled(estimate.interval, 100, offset=1)
+    return percent_change(estimate.value, estimate.interval)
+
+
+def percent_change(ratio: float, interval: Interval | None) -> Change:
+    """Write a ratio and its interval as signed percent; without an interval that is a dash."""
+    value = 100 * (ratio - 1)
+    if interval is None:
+        places = 0 if round(abs(value)) >= 100 else 1
+        return replace(NO_CHANGE, value=f"{number(value, places, sign=True)}%")
+    interval = _scaled(interval, 100, offset=1)
     width, size = _reach(value, interval)
     return _change(value, interval, "%", 0 if round(size) >= 100 else 2 if 0 < width < 0.1 else 1)
 
@@ -161,20 +170,6 @@ def points_change(estimate: Estimate | None) -> Change | None:
     value, interval = 100 * estimate.value, _scaled(estimate.interval, 100)
     width, _ = _reach(value, interval)
     return _change(value, interval, " pp", max(2, decimals(width, 1, most=5)))
-
-
-def latency_change(value_ms: float | None, interval: Interval | None) -> Change | None:
-    """Write a difference of two latencies; without an interval, its interval is a dash."""
-    if value_ms is None or not math.isfinite(value_ms):
-        return None
-    if interval is None:
-        return Change(value=latency(value_ms, sign=True), interval=DASH, interval_unit=DASH)
-    interval = _scaled(interval, 1)
-    unit = " ms"
-    if round(_reach(value_ms, interval)[1]) >= _SECONDS_FROM_MS:
-        value_ms, interval, unit = value_ms / 1000, _scaled(interval, 1 / 1000), " s"
-    width, size = _reach(value_ms, interval)
-    return _change(value_ms, interval, unit, decimals(width, 2) if width else decimals(size))
 
 
 def margin(difference: Difference) -> str | None:
@@ -234,11 +229,13 @@ def quantile(q: float) -> str:
     return {0.0: "min", 1.0: "max"}.get(q) or f"p{round(100 * q, 6):.10g}"
 
 
-def call_word(call: Call, measure: Measure, *, short: bool = False) -> str:
+def call_word(difference: Difference, *, short: bool = False) -> str:
     """Say what was found of one metric; `short` where a line has no room for the whole."""
-    if short and call == "same":
+    if difference.precision == "imprecise":
+        return "? imprecise"
+    if short and difference.call == "same":
         return "≈ same"
-    return (_OUTCOME_WORDS if measure == "outcome" else _LATENCY_WORDS)[call]
+    return (_OUTCOME_WORDS if difference.measure == "outcome" else _LATENCY_WORDS)[difference.call]
 
 
 def metric_word(metric: str) -> str:

@@ -43,14 +43,17 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One metric of one arm, as words: `change` is relative (or in points), `absolute` in time."""
+    """One metric of one arm, as words.
+
+    `change` is relative, or in points for error rates; `absolute` is the point difference in time.
+    """
 
     source: Difference
     label: str
     baseline: str
     arm: str
     change: write.Change | None
-    absolute: write.Change | None
+    absolute: str | None
     word: str
     drawing: Drawing | None
 
@@ -84,19 +87,19 @@ def rows(report: Report, arm: str, *measures: Measure) -> tuple[Row, ...]:
 def _row(difference: Difference, span: float) -> Row:
     is_latency = difference.unit == "ms"
     value = write.latency if is_latency else write.share
-    estimate = difference.difference
+    before, after = difference.baseline_value, difference.arm_value
     return Row(
         source=difference,
         label=write.metric_word(difference.metric),
-        baseline=value(difference.baseline_value),
-        arm=value(difference.arm_value),
+        baseline=value(before),
+        arm=value(after),
         change=write.ratio_change(difference.ratio)
         if is_latency
-        else write.points_change(estimate),
-        absolute=write.latency_change(estimate.value, estimate.interval)
-        if is_latency and estimate
+        else write.points_change(difference.difference),
+        absolute=write.latency(after - before, sign=True)
+        if is_latency and before is not None and after is not None
         else None,
-        word=write.call_word(difference.call, difference.measure),
+        word=write.call_word(difference),
         drawing=_drawing(difference, span),
     )
 
@@ -143,30 +146,12 @@ def _drawing(difference: Difference, span: float) -> Drawing | None:
     )
 
 
-def service_agrees(report: Report, arm: str) -> bool:
-    """Say whether every service time lies within 5 % of its response time."""
-    service = {d.metric: d for d in report.differences if d.arm == arm and d.measure == "service"}
-
-    def alike(a: float | None, b: float | None) -> bool:
-        return a == b or (a is not None and b is not None and abs(a - b) <= 0.05 * max(a, b))
-
-    return all(
-        alike(d.baseline_value, s.baseline_value) and alike(d.arm_value, s.arm_value)
-        for d in report.differences
-        if d.arm == arm and d.measure == "response" and (s := service.get(d.metric))
-    )
-
-
 def notes(shown: tuple[Row, ...]) -> tuple[str, ...]:
-    """Say why rows have no call or an imprecise one; rows with the same reason share a line."""
+    """Say why rows have no call; rows with the same reason share a line."""
     labels: dict[str, list[str]] = {}
     for row in shown:
-        reason = row.source.reason
-        if not reason and row.source.precision == "imprecise":
-            beyond = write.counted(row.source.tail_requests, "request")
-            reason = f"imprecise, as it rests on {beyond}"
-        if reason:
-            labels.setdefault(reason, []).append(row.label)
+        if row.source.reason:
+            labels.setdefault(row.source.reason, []).append(row.label)
     return tuple(f"{', '.join(named)}: {reason}" for reason, named in labels.items())
 
 
@@ -197,13 +182,19 @@ def answer_sentences(answers: Answers | None) -> tuple[str, ...]:
     """Say for each arm whether it answers like the baseline, and which is right more often."""
     if answers is None:
         return ()
-    rights = tuple(
+    shares = tuple(
         f"{_name(a.arm)} is right on {write.share(a.share)} of "
         f"{write.counted(a.payloads, 'payload')} ({write.share_interval(a.interval)})."
         for a in answers.arms
         if a.share is not None
     )
-    return tuple(_agreement(d) for d in answers.differences) + rights
+    rights = tuple(_right(d) for d in answers.differences)
+    return (*agreement_sentences(answers), *filter(None, rights), *shares)
+
+
+def agreement_sentences(answers: Answers | None) -> tuple[str, ...]:
+    """Say for each arm how often it answers like the baseline."""
+    return tuple(_agreement(d) for d in answers.differences) if answers else ()
 
 
 def _name(arm: str) -> str:
@@ -220,18 +211,23 @@ def _agreement(d: AnswersDifference) -> str:
     )
     if d.unstable:
         said += f"; {write.counted(d.unstable, 'payload')} got more than one answer from one arm"
+    return f"{said}."
+
+
+def _right(d: AnswersDifference) -> str:
     if d.only_arm_right is None or d.only_baseline_right is None:
-        return f"{said}."
+        return ""
+    arm, baseline = _name(d.arm), _name(d.baseline)
     finding = {
         "better": f"{arm} is right more often",
         "worse": f"{arm} is right less often",
-        "same": "no difference in being right that matters",
-        "undecided": "which is right more often cannot be told yet",
-        "refused": "too few payloads to tell which is right more often",
+        "same": "No difference in being right that matters",
+        "undecided": "Which is right more often cannot be told yet",
+        "refused": "Too few payloads to tell which is right more often",
     }[d.call]
     p = "" if d.p_value is None else f" (p {_equals(write.p_value(d.p_value))})"
     return (
-        f"{said}; {finding}: only {arm} right on {write.count(d.only_arm_right)}, "
+        f"{finding}: only {arm} right on {write.count(d.only_arm_right)}, "
         f"only {baseline} on {write.count(d.only_baseline_right)}{p}."
     )
 
@@ -265,21 +261,17 @@ def _shift(points: list[ShiftPoint]) -> str:
             said.append(
                 f"{state} at {first}" if first == last else f"{state} from {first} to {last}"
             )
-    most = max(points, key=lambda point: abs(point.difference_ms))
-    change = write.latency(most.difference_ms, sign=True)
+    most = max(points, key=lambda point: abs(point.ratio - 1))
+    change = write.percent_change(most.ratio, None).value
     found = " and ".join(said) or "not told apart from the baseline at any percentile"
-    return (
-        f"{arm} is {found}; the largest difference is {change} at {write.quantile(most.quantile)}."
-    )
+    return f"{arm} is {found}; the largest change is {change} at {write.quantile(most.quantile)}."
 
 
 def _state(point: ShiftPoint) -> str | None:
-    interval = point.interval_ms or Interval(
-        low=point.difference_ms, high=point.difference_ms, level=1
-    )
-    if interval.low is not None and interval.low > 0:
+    interval = point.interval or Interval(low=point.ratio, high=point.ratio, level=1)
+    if interval.low is not None and interval.low > 1:
         return "slower"
-    if interval.high is not None and interval.high < 0:
+    if interval.high is not None and interval.high < 1:
         return "faster"
     return None
 

@@ -31,7 +31,7 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
     if report.differences:
         yield _wrap(tables.margins_sentence(report), width)
     yield _trust(report, width)
-    said = (*tables.answer_sentences(report.answers), tables.errors_sentence(report))
+    said = (*tables.agreement_sentences(report.answers), tables.errors_sentence(report))
     yield [line for sentence in said for line in _wrap(sentence, width)]
     yield _verdict(report, width)
 
@@ -39,22 +39,19 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
 def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
     shown = tables.rows(report, arm, "response", "outcome")
     service = tables.rows(report, arm, "service")
-    level = tables.level(report)
     title = f"{write.plain(arm, 40)} against {write.plain(baseline, 40)}: "
     yield _wrap(title + tables.LATENCY["response"], width) + _table(
-        shown, baseline, arm, level, width
+        shown, baseline, arm, tables.level(report), width
     )
-    if service and tables.service_agrees(report, arm):
+    if service:
         guarded = {row.source.metric for row in shown if row.source.margin is not None}
         values = ", ".join(
             f"{row.label} {row.baseline} → {row.arm}"
+            + (f" ({row.change.value})" if row.change else "")
             for row in service
             if not guarded or row.source.metric in guarded
         )
-        yield _wrap(f"Service time tells the same: {values}", width)
-    elif service:
-        title = tables.LATENCY["service"].capitalize()
-        yield [title, *_table(service, baseline, arm, level, width)]
+        yield _wrap(f"Service time: {values}", width)
     yield [line for note in tables.notes(shown) for line in _wrap(note, width)]
 
 
@@ -65,7 +62,7 @@ def _table(
     for row in shown:
         change = row.change or write.NO_CHANGE
         label = "errors" if row.source.measure == "outcome" else row.label
-        word = write.call_word(row.source.call, row.source.measure, short=True)
+        word = write.call_word(row.source, short=True)
         rows.append([label, row.baseline, row.arm, change.value, change.interval, word])
     for most in (12, 8, 4):
         names = [

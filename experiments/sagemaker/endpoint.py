@@ -10,6 +10,8 @@ from experiments.errors import EndpointError
 from experiments.plan import Endpoint, Plan
 from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for, url_of
 
+_WEIGHT_TOLERANCE = 0.001
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -107,6 +109,8 @@ def check_arms(plan: Plan, facts: EndpointFacts) -> None:
     """
     if not facts.variants:
         return
+    if plan.traffic.routing == "weighted":
+        _check_weights(plan, facts)
     for arm, told_by in plan.arms.items():
         variant = plan.variant_of(arm)
         if told_by.request.endpoint_name is None and variant not in {None, *facts.variants}:
@@ -115,3 +119,18 @@ def check_arms(plan: Plan, facts: EndpointFacts) -> None:
                 f'"{variant}"; it has {", ".join(facts.variants)}.',
                 f"Rename the arm, or say which variant it is: arms.{arm}.request.target_variant.",
             )
+
+
+def _check_weights(plan: Plan, facts: EndpointFacts) -> None:
+    weights = {name: v.weight for name, v in facts.variants.items() if v.weight is not None}
+    shares = {plan.variant_of(name) or name: arm.share for name, arm in plan.arms.items()}
+    for variant, share in shares.items():
+        if sum(weights.values()) and variant in weights:
+            wanted = share / sum(shares.values())
+            there = weights[variant] / sum(weights.values())
+            if abs(wanted - there) > _WEIGHT_TOLERANCE:
+                raise EndpointError(
+                    f"arms.{variant}.share makes {wanted:.1%} of the traffic, but the weight of "
+                    f'the variant "{variant}" makes {there:.1%}.',
+                    "Give the arms the endpoint's weights as shares, or set its weights first.",
+                )

@@ -154,7 +154,10 @@ class _Run:
 
     def _start_clock(self, **_: object) -> None:
         dispatch = self._dispatch
-        if dispatch is None or dispatch.started.is_set():
+        if dispatch is None:
+            return
+        if dispatch.started.is_set():
+            dispatch.stop("aborted", "The number of users was changed while the run was under way.")
             return
         dispatch.start()
         run_folder.append_event(dispatch.folder, "start")
@@ -220,12 +223,14 @@ class _Run:
             dispatch.close()
         except OSError as error:
             dispatch.stop("fault", f"The records cannot be written: {error}.")
-        run_folder.update_manifest(
-            dispatch.folder,
-            begun=dispatch.begun,
-            ended_as=dispatch.ended_as,
-            reason=dispatch.reason,
-        )
+        ended = {
+            "begun": dispatch.begun,
+            "ended_as": dispatch.ended_as,
+            "reason": dispatch.reason,
+        }
+        # Told before it is written: the disk may be what ended the run.
+        _tell(self._options, {"kind": "end", **ended})
+        run_folder.update_manifest(dispatch.folder, **ended)
         run_folder.append_event(dispatch.folder, "end", ended_as=dispatch.ended_as)
         if self._options.supervised_run is None:
             self._environment.process_exit_code = _report(dispatch.folder)

@@ -1,13 +1,14 @@
 """Everything that is checked before a run may start: plan, payloads, endpoint, a first answer."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import payloads as payload_files
 from experiments.errors import EndpointError, PlanError
 from experiments.invocation import (
+    Selector,
     parameters_of_arm,
     parameters_of_request,
     prediction_selector,
@@ -31,7 +32,7 @@ class Prepared:
     payloads: tuple[payload_files.Payload, ...]
     facts: EndpointFacts
     transport: Transport
-    select_prediction: Callable[[bytes], str | None]
+    select_prediction: Selector
     local: local_endpoint.LocalEndpoint | None
     """Held here, since the local endpoint ends when its pipe to this process closes."""
 
@@ -88,7 +89,11 @@ def _refuse(prepared: Prepared, who: str, reply: Reply) -> None:
             "credentials.",
         )
     answers = prepared.plan.answers
-    if answers and reply.body is not None and prepared.select_prediction(reply.body) is None:
+    if (
+        answers
+        and reply.body is not None
+        and prepared.select_prediction(reply.body, reply.content_type) is None
+    ):
         raise PlanError(
             f'{prepared.plan_path}: answers.prediction is "{answers.prediction}", which selects '
             f"nothing from {who}'s first answer: {reply.body[:200].decode(errors='replace')}",

@@ -101,7 +101,9 @@ class EndpointUser(User):
             bytes_out=len(dispatch.prepared.payloads[arrival.payload].body),
             bytes_in=None if body is None else len(body),
             response_digest=None if body is None else _digest(body),
-            prediction=None if body is None else dispatch.prepared.select_prediction(body),
+            prediction=None
+            if body is None
+            else dispatch.prepared.select_prediction(body, reply.content_type),
             retries=reply.retries,
             new_connection=reply.new_connection,
             slots_busy=slots_busy,

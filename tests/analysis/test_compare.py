@@ -66,13 +66,15 @@ def test_quantiles_are_those_of_the_records(tmp_path: Path) -> None:
     assert at_90.response_ms == pytest.approx(wanted, rel=1e-12)
 
 
-def test_the_difference_is_the_ratio_at_the_baselines_value(tmp_path: Path) -> None:
-    found = item(run_of(tmp_path, 1.3), "p50")
-    assert found.ratio is not None
-    assert found.difference is not None
-    assert found.baseline_value is not None
-    assert found.arm_value is not None
-    assert found.difference.value == pytest.approx(found.arm_value - found.baseline_value)
+def test_a_table_gives_ratios_with_intervals_and_milliseconds_without(tmp_path: Path) -> None:
+    frame = run_of(tmp_path, 1.3).to_frame().set_index(["metric", "measure"])
+    p50 = frame.loc[("p50", "response")]
+    assert p50["difference"] == pytest.approx(p50["value"] - p50["baseline"])
+    assert p50["ratio"] == pytest.approx(p50["value"] / p50["baseline"])
+    assert p50["ratio_low"] < p50["ratio"] < p50["ratio_high"]
+    assert np.isnan(p50["difference_low"])
+    errors = frame.loc[("error_rate", "outcome")]
+    assert errors["difference_low"] < 0 < errors["difference_high"]
 
 
 def test_waiting_on_this_side_counts_in_response_time_only(tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def test_a_run_that_was_never_compacted_is_read_from_its_streams(tmp_path: Path)
     assert run.counts == {"planned": 100, "ended": 2, "dropped": 0, "unsent": 97, "missing": 1}
 
 
+@pytest.mark.parametrize("name", ["requests.parquet", "health.parquet", "payloads.parquet"])
+def test_a_file_that_was_lost_is_named(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "run", [record(0, "current", 11.0, 5.0)])
+    (folder / name).unlink()
+    with pytest.raises(RunFolderError, match=name):
+        analysis.read_run(folder)
+
+
+def test_a_table_that_lost_rows_is_refused(tmp_path: Path) -> None:
+    counts = {"planned": 3, "ended": 2, "dropped": 0, "unsent": 1, "missing": 0}
+    folder = write_run(tmp_path / "run", [record(0, "current", 11.0, 5.0)], counts=counts)
+    with pytest.raises(RunFolderError, match="holds 1 records; the manifest counted 2"):
+        analysis.read_run(folder)
+
+
 def test_a_damaged_table_is_a_message_and_no_traceback(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [record(0, "current", 11.0, 5.0)])
     (folder / "requests.parquet").write_bytes(b"PAR1 and no more")

@@ -36,9 +36,9 @@ def test_a_clean_run_is_valid(tmp_path: Path) -> None:
 
 
 def test_lost_rows_make_a_run_suspect_and_many_make_it_invalid(tmp_path: Path) -> None:
-    counts = {"planned": 2600, "ended": 2599, "dropped": 0, "unsent": 0, "missing": 1}
+    counts = {"planned": 2601, "ended": 2600, "dropped": 0, "unsent": 0, "missing": 1}
     assert checks(tmp_path / "a", steady(), counts=counts)["records"].state == "warn"
-    counts = {"planned": 2600, "ended": 2500, "dropped": 0, "unsent": 0, "missing": 100}
+    counts = {"planned": 2700, "ended": 2600, "dropped": 0, "unsent": 0, "missing": 100}
     assert checks(tmp_path / "b", steady(), counts=counts)["records"].state == "fail"
 
 
@@ -109,6 +109,23 @@ def test_more_than_one_failure_in_a_hundred_is_suspect(tmp_path: Path) -> None:
     for i in range(300, 325):
         rows[i] = rows[i]._replace(outcome="throttled", error="slow down")
     assert checks(tmp_path, rows)["failures"].state == "warn"
+
+
+def test_arms_that_all_fail_often_are_not_compared_by_what_is_left(tmp_path: Path) -> None:
+    rows = [row._replace(outcome="connection") if row.seq % 8 < 4 else row for row in steady()]
+    found = checks(tmp_path, rows)["failures"]
+    assert found.state == "fail"
+    assert found.finding == "1,200 of 2,400 requests failed, in every arm"
+
+
+def test_answers_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    rows = steady()
+    rows[700] = rows[700]._replace(prediction=None)
+    found = checks(tmp_path, rows)["answers"]
+    assert (found.state, found.finding) == (
+        "warn",
+        "1 of 2,400 answers hold no answers.prediction",
+    )
 
 
 def test_a_hidden_retry_is_suspect(tmp_path: Path) -> None:

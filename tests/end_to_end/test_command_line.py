@@ -18,6 +18,10 @@ from tests.end_to_end.conftest import Command, environment
         (["request.payloads=gone.jsonl"], ["shop.toml", "request.payloads", "gone.jsonl"]),
         (["endpoint.config=gone.toml"], ["gone.toml"]),
         (["arms.candidate.request.target_variant=green"], ["arms.candidate", '"green"', "current"]),
+        (
+            ["traffic.routing=weighted", "arms.current.share=3"],
+            ["arms.current.share", "75.0%", "50.0%"],
+        ),
         (["endpoint.name=other"], ["endpoint.name", '"other"', '"shop"']),
         (["answers.prediction='a[['"], ["answers.prediction", "a[["]),
         (["answers.prediction='nothing'"], ["answers.prediction", "first answer"]),

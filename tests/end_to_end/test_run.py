@@ -170,6 +170,23 @@ def test_a_killed_locust_process_leaves_a_run_that_says_so(plan: Path, tmp_path:
     assert "SIGKILL" in out
 
 
+def test_a_local_endpoint_that_dies_ends_the_run_and_is_named(plan: Path, tmp_path: Path) -> None:
+    run = start(plan, tmp_path)
+    wait_for_requests(tmp_path / "reports")
+    endpoint = next(
+        child
+        for child in psutil.Process(run.pid).children(recursive=True)
+        if "experiments.local.server" in child.cmdline()
+    )
+    endpoint.kill()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 4, err
+    assert "local endpoint ended" in " ".join(out.split())
+    manifest = manifest_of(only_run(tmp_path / "reports"))
+    assert manifest["ended_as"] == "aborted"
+    assert_adds_up(manifest["counts"])
+
+
 def test_no_child_outlives_a_killed_supervisor(plan: Path, tmp_path: Path) -> None:
     run = start(plan, tmp_path)
     wait_for_requests(tmp_path / "reports")

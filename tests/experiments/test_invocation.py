@@ -67,7 +67,7 @@ def test_an_inference_id_keeps_its_end_within_sagemakers_64_characters() -> None
     ],
 )
 def test_a_prediction_is_selected(prediction: str | int, body: bytes, wanted: str | None) -> None:
-    assert prediction_selector(Answers(prediction=prediction))(body) == wanted
+    assert prediction_selector(Answers(prediction=prediction))(body, None) == wanted
 
 
 def test_an_invalid_expression_is_refused() -> None:
@@ -76,4 +76,10 @@ def test_an_invalid_expression_is_refused() -> None:
 
 
 def test_without_answers_nothing_is_selected() -> None:
-    assert prediction_selector(None)(b"1") is None
+    assert prediction_selector(None)(b"1", None) is None
+
+
+def test_a_column_is_not_read_from_json() -> None:
+    select = prediction_selector(Answers(prediction=0))
+    assert select(b"3,4", "text/csv; charset=utf-8") == "3"
+    assert select(b'{"a": 1}', "application/json") is None

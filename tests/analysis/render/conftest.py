@@ -86,6 +86,12 @@ CANNOT_TELL = (
     "Percentiles above p99.9.",
 )
 
+IMPRECISE = {
+    "precision": "imprecise",
+    "tail_requests": 24,
+    "reason": "only 24 requests lie beyond it: imprecise",
+}
+
 
 def interval(low: float | None, high: float | None, level: float = 0.95) -> Interval:
     return Interval(low=low, high=high, level=level)
@@ -99,10 +105,6 @@ def latency(
     metric, baseline, percent, low, high, call, *, arm="candidate", measure="response", **fields
 ):
     """A latency metric; the change and its interval are given in percent."""
-
-    def ms(end):
-        return None if end is None else end / 100 * baseline
-
     known = percent is not None
     return Difference(
         **{
@@ -120,7 +122,7 @@ def latency(
             )
             if known
             else None,
-            "difference": estimate(ms(percent), ms(low), ms(high)) if known else None,
+            "difference": None,
             "margin": 0.05 if metric in {"p50", "p90"} else None,
             "tail_requests": 240,
             "precision": "enough" if known else "refused",
@@ -206,10 +208,10 @@ def shifts(arm: str, base: tuple[float, ...], values: tuple[float, ...], half: f
             quantile=q,
             baseline_ms=b,
             arm_ms=v,
-            difference_ms=v - b,
-            interval_ms=None
+            ratio=v / b,
+            interval=None
             if half is None
-            else interval(v - b - half * b * (1 + 40 * max(0, q - 0.9)), v - b + half * b),
+            else interval(v / b - half * (1 + 40 * max(0, q - 0.9)), v / b + half),
         )
         for q, b, v in zip(QUANTILES, base, values, strict=True)
     )
@@ -281,9 +283,7 @@ def faster() -> Report:
         latency("p90", 54.0, -88.8, -89.3, -88.1, "better"),
         latency("p95", 61.7, -88.4, -89.2, -87.3, "better"),
         latency("p99", 83.9, -87.0, -89.0, -84.1, "better"),
-        latency(
-            "p99.9", 214.0, -86.0, -91.0, -74.0, "better", precision="imprecise", tail_requests=24
-        ),
+        latency("p99.9", 214.0, -86.0, -91.0, -74.0, "undecided", **IMPRECISE),
         latency("mean", 44.2, -88.9, -89.4, -88.2, "better"),
     )
     quick = _scaled(0.107)
@@ -306,7 +306,7 @@ def slower() -> Report:
         latency("p90", 54.0, -4.1, -5.7, -2.2, "same"),
         latency("p95", 61.7, -1.1, -4.2, 2.1, "undecided"),
         latency("p99", 83.9, 80.0, 62.0, 99.0, "worse", margin=0.1),
-        latency("p99.9", 214.0, 38.8, 14.5, 61.2, "worse", precision="imprecise", tail_requests=24),
+        latency("p99.9", 214.0, 38.8, 14.5, 61.2, "undecided", **IMPRECISE),
         latency("mean", 44.2, 1.1, -2.0, 4.4, "undecided"),
     )
     served = service(rows, factor=0.8)

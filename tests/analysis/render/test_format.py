@@ -1,12 +1,13 @@
 import math
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.render import format as write
-from analysis.results import Difference, Estimate, Interval
+from analysis.results import Estimate, Interval
 
 FINITE = st.floats(-1e12, 1e12)
 
@@ -100,6 +101,8 @@ def test_only_an_exact_share_is_nothing_or_all(share, said):
             "\u22124.4% to unbounded",
         ),
         (write.ratio_change(estimate(1.03, None, None)), "+3.0%", "unbounded", "unbounded"),
+        (write.percent_change(0.2, None), "\u221280.0%", "\u2013", "\u2013"),
+        (write.percent_change(3.5, None), "+250%", "\u2013", "\u2013"),
         (
             write.ratio_change(estimate(1.03, -math.inf, math.inf)),
             "+3.0%",
@@ -118,26 +121,6 @@ def test_only_an_exact_share_is_nothing_or_all(share, said):
             "+0.0005 to +0.0012",
             None,
         ),
-        (
-            write.latency_change(-2.12, interval(-2.71, -1.64)),
-            "\u22122.1 ms",
-            "\u22122.7 to \u22121.6",
-            "\u22122.7 to \u22121.6 ms",
-        ),
-        (
-            write.latency_change(67.1, interval(52.02, 83.06)),
-            "+67 ms",
-            "+52 to +83",
-            "+52 to +83 ms",
-        ),
-        (
-            write.latency_change(12_000.0, interval(9000.0, 15_000.0)),
-            "+12.0 s",
-            "+9.0 to +15.0",
-            "+9.0 to +15.0 s",
-        ),
-        (write.latency_change(0.0, interval(0.0, 0.0)), "0 ms", "0 to 0", "0 to 0 ms"),
-        (write.latency_change(-2.1, None), "\u22122.10 ms", "\u2013", "\u2013"),
     ],
 )
 def test_a_change_and_its_interval_have_the_same_decimals(made, value, bare, full):
@@ -149,7 +132,7 @@ def test_a_change_and_its_interval_have_the_same_decimals(made, value, bare, ful
 def test_a_change_that_is_not_known_is_none():
     assert write.ratio_change(None) is None
     assert write.points_change(None) is None
-    assert write.latency_change(math.nan, None) is None
+    assert write.ratio_change(estimate(math.nan, None, None)) is None
 
 
 @pytest.mark.parametrize(
@@ -198,11 +181,7 @@ def test_a_rate_has_no_idle_zeros(rps, said):
 )
 def test_a_margin_is_written_as_the_plan_has_it(unit, margin, said, reports):
     of = reports["slower"].differences[0]
-    made = Difference(
-        **{name: getattr(of, name) for name in Difference.__dataclass_fields__}
-        | {"unit": unit, "margin": margin}
-    )
-    assert write.margin(made) == said
+    assert write.margin(replace(of, unit=unit, margin=margin)) == said
 
 
 @pytest.mark.parametrize(
@@ -218,14 +197,22 @@ def test_counts_have_thousands_separators():
     assert write.counted(0, "request") == "0 requests"
 
 
-def test_calls_have_a_sign_and_a_word():
-    assert write.call_word("worse", "response") == "▲ slower"
-    assert write.call_word("better", "service") == "▼ faster"
-    assert write.call_word("worse", "outcome") == "▲ more errors"
-    assert write.call_word("better", "outcome") == "▼ fewer errors"
-    assert write.call_word("same", "outcome") == "≈ no difference that matters"
-    assert write.call_word("undecided", "response") == "? cannot tell yet"
-    assert write.call_word("refused", "response") == "\u2013 too few requests"
+@pytest.mark.parametrize(
+    ("call", "measure", "said"),
+    [
+        ("worse", "response", "▲ slower"),
+        ("better", "service", "▼ faster"),
+        ("worse", "outcome", "▲ more errors"),
+        ("better", "outcome", "▼ fewer errors"),
+        ("same", "outcome", "≈ no difference that matters"),
+        ("undecided", "response", "? cannot tell yet"),
+        ("refused", "response", "\u2013 no verdict"),
+    ],
+)
+def test_calls_have_a_sign_and_a_word(call, measure, said, reports):
+    of = replace(reports["slower"].differences[0], call=call, measure=measure)
+    assert write.call_word(of) == said
+    assert write.call_word(replace(of, precision="imprecise")) == "? imprecise"
 
 
 def value_of(text: str) -> float:
@@ -255,7 +242,7 @@ def test_no_number_has_a_hyphen_or_is_signed_zero(value):
 @given(FINITE, FINITE, FINITE)
 def test_no_interval_ends_in_a_number_on_the_wrong_side(a, b, c):
     low, value, high = sorted((a, b, c))
-    made = write.latency_change(value, interval(low, high))
+    made = write.points_change(estimate(value, low, high))
     first, last = made.interval.split(" to ")
     shown = value_of(made.value.split()[0])
     assert value_of(first) <= shown <= value_of(last)

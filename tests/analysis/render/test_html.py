@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -127,9 +128,20 @@ def test_the_state_is_said_in_words(reports):
         assert words in Page(html.render(reports[name])).texts["header"]
 
 
-def test_service_time_is_open_only_where_it_differs(reports):
-    assert "<details open>" in html.render(reports["slower"])
-    assert "<details open>" not in html.render(reports["faster"])
+def test_service_time_is_closed_until_asked_for(any_report):
+    made = html.render(any_report)
+    assert "<details open>" not in made
+    summary = "<summary>Service time, from when each request left</summary>"
+    assert (summary in made) == bool(any_report.differences)
+
+
+def test_a_difference_in_milliseconds_stands_under_the_change_without_an_interval(reports):
+    # 84 % of 50 ms are 42 ms.
+    of = reports["faster"].differences[0]
+    changed = replace(of, baseline_value=50.0, arm_value=8.0)
+    made = html.render(replace(reports["faster"], differences=(changed,)))
+    assert '<td class="n">\u221289.3%<small>\u221242.0 ms</small></td>' in made
+    assert not re.search(r" to [^<]* ms<", made)
 
 
 def test_the_account_of_requests_is_on_the_page(reports):

@@ -61,10 +61,22 @@ def test_a_finding_and_a_next_step_are_said_of_a_check_that_is_not_ok(reports):
     assert "Every pinned request" not in shown
 
 
-def test_service_time_is_one_line_where_it_agrees_and_a_table_where_not(reports):
-    agrees, differs = text.render(reports["faster"]), text.render(reports["slower"])
-    assert "Service time tells the same: p50 40.7 ms → 4.35 ms" in agrees
-    assert "\nService time, from when each request left\n" in differs
+def test_service_time_is_one_line_of_the_guarded_metrics(reports):
+    shown = text.render(reports["faster"])
+    assert "\nService time: p50 40.7 ms → 4.35 ms (\u221289.3%), p90 53.5 ms → " in shown
+    assert "p95 61.1 ms" not in shown
+
+
+def test_an_imprecise_percentile_is_shown_and_not_judged(reports):
+    shown = text.render(reports["faster"])
+    assert re.search(r"p99\.9 .* \? imprecise\n", shown)
+    assert "p99.9: only 24 requests lie beyond it: imprecise" in shown
+
+
+def test_answers_are_compared_and_who_is_right_is_left_to_the_verdict(reports):
+    shown = " ".join(text.render(reports["faster"]).split())
+    assert "candidate and current agree on 95.8% of 500 payloads (93.7% to 97.4%)." in shown
+    assert "right" not in shown
 
 
 def test_an_unbounded_side_is_said_in_words(reports):
