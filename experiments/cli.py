@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.errors import FAULT, AbreastError
+from experiments.errors import FAULT, AbreastError, naming
 
 if TYPE_CHECKING:
     from analysis.results import Report
@@ -103,7 +103,8 @@ def run(
     path = find(plan)
     loaded = load(path, overrides)
     bodies = payloads.load(loaded, path)
-    prediction_selector(loaded.answers)
+    with naming(path):
+        prediction_selector(loaded.answers)
     _say(_foreseen(loaded))
     if dry_run:
         typer.echo(_summary(loaded, len(bodies)))

@@ -1,5 +1,8 @@
 """What can go wrong that a user can mend, said in one sentence with what to do next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 FAULT = 70
 """Exit code of a fault in abreast itself (EX_SOFTWARE of sysexits.h)."""
 
@@ -20,6 +23,15 @@ class AbreastError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Put the file that an error is about in front of its message."""
+    try:
+        yield
+    except AbreastError as error:
+        raise type(error)(f"{source}: {error.message}", error.hint) from None
 
 
 class PlanError(AbreastError):

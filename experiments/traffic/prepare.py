@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import payloads as payload_files
-from experiments.errors import EndpointError, PlanError
+from experiments.errors import EndpointError, PlanError, naming
 from experiments.invocation import (
     Selector,
     parameters_of_arm,
@@ -46,7 +46,8 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     path = find(plan_name)
     plan = load(path, overrides)
     bodies = payload_files.load(plan, path)
-    select = prediction_selector(plan.answers)
+    with naming(path):
+        select = prediction_selector(plan.answers)
     running = None
     if plan.endpoint.config is not None and start_local:
         running = local_endpoint.start(path.parent / plan.endpoint.config)
@@ -54,7 +55,8 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
         os.environ.clear()
         os.environ.update(wanted)
     facts = describe(plan.endpoint, plan.endpoint.name)
-    check_arms(plan, facts)
+    with naming(path):
+        check_arms(plan, facts)
     transport = boto3_transport(plan.endpoint, plan.traffic.slots)
     prepared = Prepared(
         plan=plan,

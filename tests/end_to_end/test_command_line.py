@@ -17,13 +17,16 @@ from tests.end_to_end.conftest import Command, environment
         (["traffic.rate=fast"], ["shop.toml", "traffic.rate", '"fast"']),
         (["request.payloads=gone.jsonl"], ["shop.toml", "request.payloads", "gone.jsonl"]),
         (["endpoint.config=gone.toml"], ["gone.toml"]),
-        (["arms.candidate.request.target_variant=green"], ["arms.candidate", '"green"', "current"]),
+        (
+            ["arms.candidate.request.target_variant=green"],
+            ["shop.toml", '"green"'],
+        ),
         (
             ["traffic.routing=weighted", "arms.current.share=3"],
             ["arms.current.share", "75.0%", "50.0%"],
         ),
         (["endpoint.name=other"], ["endpoint.name", '"other"', '"shop"']),
-        (["answers.prediction='a[['"], ["answers.prediction", "a[["]),
+        (["answers.prediction='a[['"], ["shop.toml", "answers.prediction", "a[["]),
         (["answers.prediction='nothing'"], ["answers.prediction", "first answer"]),
     ],
 )

@@ -56,7 +56,13 @@ def test_a_short_run_is_recorded_whole_and_gives_no_verdict(
 def test_a_minute_of_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
     abreast: Command, plan: Path, tmp_path: Path
 ) -> None:
-    ended = abreast("run", str(plan), "--set", "traffic.duration=61s", "--json")
+    for attempt in range(3):
+        out = tmp_path / f"attempt-{attempt}"
+        ended = abreast(
+            "run", str(plan), "--set", "traffic.duration=61s", "--json", "--out", str(out)
+        )
+        if ended.returncode != 4:  # this machine was too busy to send on time
+            break
     assert ended.returncode == 0, ended.stdout + ended.stderr
     report = json.loads(ended.stdout)
     assert report["verdict"]["state"] == "better"
@@ -66,7 +72,7 @@ def test_a_minute_of_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
     )
     # The server takes exactly half the time; the client's own share is the same in both arms.
     assert 0.4 < median["ratio"]["interval"]["low"] < median["ratio"]["interval"]["high"] < 0.75
-    again = abreast("compare", str(only_run(tmp_path / "reports")), "--json")
+    again = abreast("compare", str(only_run(out)), "--json")
     assert json.loads(again.stdout) == report
 
 
