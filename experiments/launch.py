@@ -1,7 +1,7 @@
 """Supervises a run: starts the local endpoint and Locust as child processes, waits, counts.
 
 This process imports neither locust nor boto3, so a Locust process that is killed still leaves a
-run folder that can be read and judged. Children live in sessions of their own, so that Ctrl-C
+run folder that can be read and judged. Children are in process groups of their own, so that Ctrl-C
 reaches this process only, and end at the latest when it does.
 """
 

@@ -97,7 +97,7 @@ def _row(difference: Difference, span: float) -> Row:
         if is_latency
         else write.points_change(difference.difference),
         absolute=write.latency(after - before, sign=True)
-        if is_latency and before is not None and after is not None
+        if is_latency and before is not None and after is not None and difference.call != "refused"
         else None,
         word=write.call_word(difference),
         drawing=_drawing(difference, span),
