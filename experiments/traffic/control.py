@@ -178,8 +178,8 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
-        if limits is None:
-            return
+        if limits is None or dispatch.begun >= dispatch.planned:
+            return  # what is all sent can no longer be stopped
         health = dispatch.health
         if dispatch.elapsed_s > limits.max_minutes * 60:
             dispatch.stop(

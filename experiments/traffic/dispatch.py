@@ -125,8 +125,8 @@ class Dispatch:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since time zero."""
-        return (time.perf_counter_ns() - self.start_ns) / 1e9
+        """Seconds since time zero; 0 before it is set."""
+        return 0.0 if self.start_ns == 0 else (time.perf_counter_ns() - self.start_ns) / 1e9
 
     def tick(self, tell: Callable[[dict[str, object]], None]) -> None:
         """Write what came in the last second, and tell how the run goes.
