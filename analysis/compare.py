@@ -87,9 +87,8 @@ class Comparison:
             }
             if item.baseline_value is not None and item.arm_value is not None:
                 row["difference"] = item.arm_value - item.baseline_value
+            row["ratio"] = item.ratio.value if item.ratio else None
             for name, estimate in (("difference", item.difference), ("ratio", item.ratio)):
-                if estimate or name == "ratio":
-                    row[name] = estimate.value if estimate else None
                 row[f"{name}_low"] = estimate.interval.low if estimate else None
                 row[f"{name}_high"] = estimate.interval.high if estimate else None
             rows.append({**row, "p_value": item.p_value, "call": item.call, "reason": item.reason})

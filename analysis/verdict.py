@@ -47,7 +47,7 @@ def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
 
     A metric without a margin is called by its 95 % interval alone, and never "same".
     """
-    estimate = item.difference if item.unit == "share" else item.ratio
+    estimate, none = _effect(item)
     if item.call == "refused" or estimate is None:
         return "refused", item.reason
     if item.precision == "imprecise":
@@ -55,7 +55,6 @@ def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
             "undecided",
             f"only {fmt.count(item.tail_requests)} requests lie beyond it: imprecise",
         )
-    none = 0.0 if item.unit == "share" else 1.0
     change = estimate.value - none
     margin = item.margin or 0.0
     sure = item.p_value_holm is None or item.p_value_holm <= ALPHA
@@ -107,7 +106,7 @@ def judge(
             state="untrusted",
             validity=validity,
             sentence=f'Do not read on: this run fails the check "{failed.title}".',
-            context=(f"{failed.finding}.", failed.next_step or ""),
+            context=tuple(text for text in (f"{failed.finding}.", failed.next_step) if text),
             exit_code=EXIT_CODES["untrusted"],
         )
     calls = {d.call for d in guarded}
@@ -223,14 +222,18 @@ def _equals(p_value: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
+def _effect(item: Difference) -> tuple[Estimate | None, float]:
+    """Give what a metric is judged by, and the value it has where there is no difference."""
+    return (item.difference, 0.0) if item.unit == "share" else (item.ratio, 1.0)
+
+
 def _beyond_margin(item: Difference) -> float:
-    estimate = item.difference if item.unit == "share" else item.ratio
-    none = 0.0 if item.unit == "share" else 1.0
+    estimate, none = _effect(item)
     return abs(estimate.value - none) / (item.margin or 1.0) if estimate else 0.0
 
 
 def _is_bounded(item: Difference) -> bool:
-    estimate = item.difference if item.unit == "share" else item.ratio
+    estimate, _ = _effect(item)
     interval = estimate.interval if estimate else None
     return interval is not None and interval.low is not None and interval.high is not None
 
