@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.answers import compare_answers
 from analysis.error_rates import ErrorRates, error_rate_difference
 from analysis.noise import Refusal, Signs, draw_signs, precision
-from analysis.read import Run, quantile_of
+from analysis.read import Run
 from analysis.results import (
     SCHEMA_VERSION,
     Answers,
@@ -29,6 +29,7 @@ from analysis.swap import Swap, mean_ratio, quantile_ratio, shift
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
 from analysis.windows import Sample, windowed
+from experiments.plan import quantile_of
 
 LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
 SHIFT_QUANTILES = (
@@ -335,7 +336,7 @@ def _info(run: Run, rows: pd.DataFrame) -> RunInfo:
         started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
         measured_s=measured_s,
         warmup_s=plan.traffic.warmup,
-        rate_rps=plan.traffic.rate,
+        rate_rps=plan.traffic.rate_rps or run.counts["planned"] / plan.traffic.planned_s,
         achieved_rps=sent / measured_s,
         routing=plan.traffic.routing,
         arrivals=plan.traffic.arrivals,

@@ -1,26 +1,27 @@
 """Can this plan decide what it guards? Said before the run, not after it."""
 
 from analysis.noise import MEMORY_S, precision
-from analysis.read import quantile_of
-from experiments.plan import Plan
+from experiments.plan import Plan, quantile_of
 
 
 def foreseen(plan: Plan) -> tuple[str, ...]:
     """Say which guarded metrics cannot reach a verdict at the planned rate and duration."""
     traffic = plan.traffic
     said = []
-    if traffic.duration < 6 * MEMORY_S:
+    if traffic.measured_s < 6 * MEMORY_S:
         said.append(
-            f"Note: traffic.duration is {traffic.duration:g} s; below {6 * MEMORY_S:g} s there is "
+            f"Note: {traffic.measured_s:g} s are measured; below {6 * MEMORY_S:g} s there is "
             "no verdict, only estimates."
         )
-    elif traffic.duration < 12 * MEMORY_S:
+    elif traffic.measured_s < 12 * MEMORY_S:
         said.append(
-            f"Note: traffic.duration is {traffic.duration:g} s; a verdict from less than "
+            f"Note: {traffic.measured_s:g} s are measured; a verdict from less than "
             f"{12 * MEMORY_S:g} s is marked as that of a short run."
         )
     shares = [arm.share for arm in plan.arms.values()]
-    smallest = traffic.rate * traffic.duration * min(shares) / sum(shares)
+    if traffic.rate_rps is None:  # only the trace knows
+        return tuple(said)
+    smallest = traffic.rate_rps * traffic.measured_s * min(shares) / sum(shares)
     for metric in plan.compare.margins:
         quantile = quantile_of(metric)
         if quantile is None:

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from experiments import run_folder
 from experiments.errors import RunFolderError
-from experiments.plan import LATENCY_METRIC, Plan
-from experiments.record import HEALTH_SCHEMA, MEASURE, SCHEMA
+from experiments.plan import Plan
+from experiments.record import HEALTH_SCHEMA, SCHEMA, WARMUP
 from experiments.run_folder import RunFolder
 
 _TIMES = ("scheduled", "started", "sent", "first_byte", "ended")
@@ -48,7 +48,7 @@ class Run:
     @property
     def measured(self) -> pd.DataFrame:
         """The requests of the measured phase, whatever came of them; warm-up is cut."""
-        return self.requests[self.requests["phase"] == MEASURE]
+        return self.requests[self.requests["phase"] != WARMUP]
 
     @property
     def start_s(self) -> float:
@@ -59,7 +59,7 @@ class Run:
     def end_s(self) -> float:
         """When the measured phase ends: as planned, or with the last request of a shorter run."""
         if self.manifest["ended_as"] == "complete" or self.requests.empty:
-            return self.plan.planned_s
+            return self.plan.traffic.planned_s
         last_s = float(self.requests["scheduled_ms"].max()) / 1e3
         return max(last_s, self.start_s + 1e-3)
 
@@ -99,14 +99,6 @@ def read_run(path: str | Path) -> Run:
         labels=labels,
         counts=counts,
     )
-
-
-def quantile_of(metric: str) -> float | None:
-    """Read "p99.9" as 0.999; `None` for a metric that is no quantile."""
-    if not LATENCY_METRIC.fullmatch(metric) or metric == "mean":
-        return None
-    # By way of text, since 99.9 / 100 is not 0.999 in binary.
-    return float(f"{float(metric[1:]) / 100:.6f}")
 
 
 def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:

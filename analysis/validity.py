@@ -23,6 +23,11 @@ MOST_LATE = 0.01
 MOST_CPU = 0.85
 MOST_CPU_SECONDS = 0.05
 MOST_LOOP_LAG_MS = 250.0
+MOST_LOOP_LAG_P99_MS = 20.0
+MOST_SLOW_SECONDS = 0.01
+MOST_GC_PAUSE_MS = 50.0
+FEWEST_STARTED = 0.99
+MOST_NEW_CONNECTIONS = 0.05
 MOST_DRIFT = 0.25
 MOST_MISSING = 0.01
 MOST_FAILED = 0.01
@@ -43,8 +48,9 @@ def check_run(run: Run) -> tuple[Check, ...]:
     """Make every check that this run's records allow."""
     rows = run.measured
     checks = (
-        _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows), _warmup(run),
-        _instances(run), _drift(run, rows), _failures(rows), _answers(run, rows), _retries(rows),
+        _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows),
+        _connections(rows), _warmup(run), _instances(run), _drift(run, rows), _failures(rows),
+        _answers(run, rows), _retries(rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -146,25 +152,85 @@ def _generator(run: Run, rows: pd.DataFrame) -> Check:
     bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
     late = float((free["lateness_ms"] > bound_ms).mean())
     p99_ms = float(free["lateness_ms"].quantile(0.99))
-    cpu = run.health["cpu"] if len(run.health) else pd.Series([0.0])
-    busy = float((cpu > MOST_CPU).mean())
-    lag_ms = float(run.health["loop_lag_max_ms"].max()) if len(run.health) else 0.0
+    cpu = _each_second(run, "cpu")
+    most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
     finding = (
         f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
-        f"(p99 {latency(p99_ms)} late); CPU at most {share(float(cpu.max()))} of a core"
+        f"(p99 {latency(p99_ms)} late); CPU {most_cpu}"
     )
-    step = (
-        "Lower the rate, or give the generator a machine of its own: latencies include its delay."
-    )
-    if late > MOST_LATE:
-        return _check("generator", title, "fail", finding, step)
+    held_up, unstarted = _held_up(run), _not_started(run, rows)
+    said = "; ".join([finding, *held_up, *unstarted])
+    steps = []
+    if late > MOST_LATE or held_up:
+        steps.append(
+            "Lower the rate, or give the generator a machine of its own: "
+            "latencies include its delay."
+        )
+    if unstarted:
+        steps.append("Give more slots (traffic.slots), or a lower rate.")
+    state: State = "fail" if late > MOST_LATE else "warn" if steps else "ok"
+    return _check("generator", title, state, said, " ".join(steps) or None)
+
+
+def _held_up(run: Run) -> list[str]:
+    """Say what held up the generator's process in the measured phase."""
+    said = []
+    busy = _share_above(_each_second(run, "cpu"), MOST_CPU)
     if busy > MOST_CPU_SECONDS:
-        said = f"{finding}; above {share(MOST_CPU)} in {share(busy)} of seconds"
-        return _check("generator", title, "warn", said, step)
+        said.append(f"above {share(MOST_CPU)} in {share(busy)} of seconds")
+    lag_ms = _each_second(run, "loop_lag_max_ms").max()
     if lag_ms > MOST_LOOP_LAG_MS:
-        said = f"{finding}; its event loop once stood still for {latency(lag_ms)}"
-        return _check("generator", title, "warn", said, step)
-    return _check("generator", title, "ok", finding)
+        said.append(f"its event loop once stood still for {latency(lag_ms)}")
+    slow = _share_above(_each_second(run, "loop_lag_p99_ms"), MOST_LOOP_LAG_P99_MS)
+    if slow > MOST_SLOW_SECONDS:
+        said.append(
+            f"p99 of its event loop's lag was above {latency(MOST_LOOP_LAG_P99_MS)} "
+            f"in {share(slow)} of seconds"
+        )
+    pause_ms = _each_second(run, "gc_pause_ms").max()
+    if pause_ms > MOST_GC_PAUSE_MS:
+        said.append(f"garbage collection once stopped it for {latency(pause_ms)}")
+    return said
+
+
+def _not_started(run: Run, rows: pd.DataFrame) -> list[str]:
+    """Say how many requests the measured phase did not see start; a run cut short says nothing."""
+    if run.manifest["ended_as"] != "complete":
+        return []
+    started = int((rows["started_ms"] < run.end_s * 1e3).sum())
+    if started >= FEWEST_STARTED * len(rows):
+        return []
+    return [f"{count(started)} of {count(len(rows))} requests were started by the phase's end"]
+
+
+def _each_second(run: Run, column: str) -> "pd.Series[float]":
+    """Give what is known of the generator in the measured phase; a row is of the second before."""
+    if column not in run.health:
+        return pd.Series(dtype=float)
+    known: pd.Series[float] = run.health.loc[
+        run.health["second"].between(run.start_s, run.end_s), column
+    ].dropna()
+    return known
+
+
+def _share_above(values: "pd.Series[float]", bound: float) -> float:
+    return 0.0 if values.empty else float((values > bound).mean())
+
+
+def _connections(rows: pd.DataFrame) -> Check | None:
+    known = rows.loc[rows["outcome"] != "dropped", "new_connection"].dropna().astype(bool)
+    if known.empty:
+        return None
+    opened = int(known.sum())
+    title = "Connections kept"
+    finding = f"{count(opened)} of {count(len(known))} requests opened a new connection"
+    if opened > MOST_NEW_CONNECTIONS * len(known):
+        step = (
+            "Look for a proxy or an endpoint that closes connections, or lengthen the warm-up "
+            "(traffic.warmup): latencies include the handshake."
+        )
+        return _check("connections", title, "warn", finding, step)
+    return _check("connections", title, "ok", finding)
 
 
 def _slots(run: Run, rows: pd.DataFrame) -> Check:

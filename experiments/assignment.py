@@ -18,6 +18,7 @@ _ARM_STREAM = 0xA4
 _PAYLOAD_STREAM = 0x9A
 _LARGEST_BLOCK = 1000
 _NO_ARM = -1
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +29,30 @@ class Assignment:
     the requests of one pair, or is -1.
     """
 
-    arm: NDArray[np.int16]
-    payload: NDArray[np.int32]
+    arm: NDArray[np.int64]
+    payload: NDArray[np.int64]
     group: NDArray[np.int64]
 
 
-def assign(plan: Plan, requests: int, payloads: int) -> Assignment:
-    """Assign the first `requests` requests of the schedule over `payloads` payloads."""
+def assign(plan: Plan, requests: range, payloads: int) -> Assignment:
+    """Assign these requests of the schedule, by their index, over `payloads` payloads."""
     if plan.traffic.routing == "paired":
         arms = len(plan.arms)
-        groups = -(-requests // arms)
-        arm = _permuted_blocks(np.arange(arms), groups * arms, plan.seed)
-        group = np.repeat(np.arange(groups, dtype=np.int64), arms)
-        payload = np.repeat(_payload_rounds(payloads, groups, plan.seed), arms)
-        return Assignment(arm[:requests], payload[:requests], group[:requests])
-    none = np.full(requests, _NO_ARM, dtype=np.int64)
-    payload = _payload_rounds(payloads, requests, plan.seed)
+        first = requests.start // arms
+        groups = range(first, -(-requests.stop // arms))
+        payload = _permuted_blocks(np.arange(payloads), groups, plan.seed, _PAYLOAD_STREAM)
+        within = slice(requests.start - first * arms, requests.stop - first * arms)
+        return Assignment(
+            _permuted_blocks(np.arange(arms), requests, plan.seed, _ARM_STREAM),
+            np.repeat(payload, arms)[within],
+            np.repeat(np.asarray(groups), arms)[within],
+        )
+    none = np.full(len(requests), _NO_ARM)
+    payload = _permuted_blocks(np.arange(payloads), requests, plan.seed, _PAYLOAD_STREAM)
     if plan.traffic.routing == "weighted":
-        return Assignment(none.astype(np.int16), payload, none)
-    shares = [arm.share for arm in plan.arms.values()]
-    arm = _permuted_blocks(_block(shares), requests, plan.seed)
-    return Assignment(arm, payload, none)
+        return Assignment(none, payload, none)
+    block = _block([arm.share for arm in plan.arms.values()])
+    return Assignment(_permuted_blocks(block, requests, plan.seed, _ARM_STREAM), payload, none)
 
 
 def _block(shares: list[float]) -> NDArray[np.int64]:
@@ -59,17 +63,20 @@ def _block(shares: list[float]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(shares)), counts)
 
 
-def _permuted_blocks(block: NDArray[np.int64], length: int, seed: int) -> NDArray[np.int16]:
-    # Drawn row by row from one stream, the first rows do not depend on how many rows follow.
-    rows = -(-length // len(block))
-    rng = np.random.default_rng([seed, _ARM_STREAM])
-    order = np.argsort(rng.random((rows, len(block))), axis=1, kind="stable")
-    return block[order].reshape(-1)[:length].astype(np.int16)
+def _permuted_blocks(
+    block: NDArray[np.int64], wanted: range, seed: int, stream: int
+) -> NDArray[np.int64]:
+    """Give places `wanted` of an endless row of blocks, each permuted anew.
 
-
-def _payload_rounds(payloads: int, length: int, seed: int) -> NDArray[np.int32]:
-    rounds = -(-length // payloads)
-    rng = np.random.default_rng([seed, _PAYLOAD_STREAM])
-    order = [rng.permutation(payloads) for _ in range(rounds)]
-    flat = np.concatenate(order) if order else np.empty(0)
-    return flat[:length].astype(np.int32)
+    Blocks are drawn by the chunk, each chunk from a stream of its own, so that any stretch can be
+    had without what is before it.
+    """
+    rows = max(1, _CHUNK // len(block))
+    size = rows * len(block)
+    first = wanted.start // size
+    chunks = [
+        np.random.default_rng([seed, stream, chunk]).permuted(np.tile(block, (rows, 1)), axis=1)
+        for chunk in range(first, -(-wanted.stop // size))
+    ]
+    places = np.concatenate(chunks).reshape(-1) if chunks else np.empty(0, dtype=np.int64)
+    return places[wanted.start - first * size : wanted.stop - first * size]

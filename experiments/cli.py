@@ -290,7 +290,7 @@ def _summary(plan: object, payloads: int) -> str:
 
     assert isinstance(plan, Plan)
     traffic = plan.traffic
-    expected = traffic.rate * plan.planned_s
+    expected = traffic.expected_requests
     arms = ", ".join(
         f"{arm} ({plan.variant_of(arm) or 'told apart otherwise'})" for arm in plan.arms
     )
@@ -298,10 +298,10 @@ def _summary(plan: object, payloads: int) -> str:
         f"question   {plan.question}: {plan.compare.baseline} is the baseline",
         f"endpoint   {plan.endpoint.name} at {plan.endpoint.target}",
         f"arms       {arms}",
-        f"traffic    {traffic.routing}, {traffic.arrivals} arrivals at {traffic.rate:g} req/s, "
-        f"{traffic.warmup:g} s warm-up, {traffic.duration:g} s measured",
-        f"requests   about {expected:,.0f}, from {payloads:,} payloads, "
-        f"{traffic.slots:,} in flight at most",
+        f"traffic    {traffic.routing}, {traffic.summary}, "
+        f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
+        f"requests   {'as in the trace' if expected is None else f'about {expected:,.0f}'}, "
+        f"from {payloads:,} payloads, {traffic.slots:,} in flight at most",
         "guarded    " + ", ".join(f"{m} {v:.2%}" for m, v in plan.compare.margins.items()),
     ]
     return "\n".join(lines)

@@ -4,67 +4,27 @@ Every error names the file, the key, the value and the rule, and comes before th
 """
 
 import ipaddress
-import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from experiments.errors import PlanError
+from experiments.arrivals import Traffic
+from experiments.errors import PlanError, naming
+from experiments.trace import read_trace, span_s
+from experiments.units import Name, Share, Table, is_latency_metric
+from experiments.units import quantile_of as quantile_of  # noqa: PLC0414 - for analysis
 from experiments.validation import explain
 
 BUILT_IN = Path(__file__).parent / "plans"
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = r"(\d+(?:\.\d+)?)"
-LATENCY_METRIC = re.compile(r"mean|p(?!0+(\.0*)?$)\d{1,2}(\.\d{1,3})?")
 ERROR_RATE_MARGIN = 0.005
 
 
-def _duration(value: object) -> object:
-    """Read "10s" as seconds; units are ms, s, m and h."""
-    if isinstance(value, str) and (
-        match := re.fullmatch(_NUMBER + r"\s*(ms|s|m|h)", value.strip())
-    ):
-        return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, float):  # a plan read back from a manifest
-        return value
-    raise ValueError('must be a duration such as "500ms", "10s", "5m" or "1h"')
-
-
-def _share(value: object) -> object:
-    """Read "5%" or "0.5pp" as a fraction of 1."""
-    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"\s*(%|pp)", value.strip())):
-        return float(match[1]) / 100
-    if isinstance(value, float):
-        return value
-    raise ValueError('must be a share such as "5%" or "0.5pp"')
-
-
-Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
-PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
-Share = Annotated[float, BeforeValidator(_share), Field(gt=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
-"""SageMaker's own pattern for endpoint and variant names."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Endpoint(_Table):
+class Endpoint(Table):
     """Which endpoint is measured, and where it is."""
 
     name: Name
@@ -108,7 +68,7 @@ class Endpoint(_Table):
         return self
 
 
-class ArmRequest(_Table):
+class ArmRequest(Table):
     """The InvokeEndpoint parameters that tell one arm from another."""
 
     target_variant: Name | None = None
@@ -123,7 +83,7 @@ class ArmRequest(_Table):
         return any(value is not None for value in self.model_dump().values())
 
 
-class Arm(_Table):
+class Arm(Table):
     """What is compared: by default the production variant of the arm's name."""
 
     share: PositiveFloat = 1.0
@@ -131,7 +91,7 @@ class Arm(_Table):
     instance_price_usd_per_hour: PositiveFloat | None = None
 
 
-class Request(_Table):
+class Request(Table):
     """InvokeEndpoint's parameters, the same for every arm."""
 
     payloads: str
@@ -145,7 +105,7 @@ class Request(_Table):
     enable_explanations: str | None = None
 
 
-class Answers(_Table):
+class Answers(Table):
     """What in the answer is compared, and where a payload line holds the truth."""
 
     prediction: str | int = "text"
@@ -153,20 +113,7 @@ class Answers(_Table):
     tolerance: float = Field(default=0.0, ge=0)
 
 
-class Traffic(_Table):
-    """How requests are spread over arms and over time."""
-
-    routing: Literal["pinned", "paired", "weighted"]
-    arrivals: Literal["poisson", "constant"] = "poisson"
-    rate: float = Field(gt=0, le=1_000_000)
-    warmup: Seconds = 10.0
-    duration: PositiveSeconds
-    slots: int = Field(default=64, ge=1, le=20_000)
-    overflow: Literal["queue", "drop"] = "queue"
-    transport: Literal["boto3"] = "boto3"
-
-
-class Limits(_Table):
+class Limits(Table):
     """What a run may cost at most."""
 
     max_requests: PositiveInt
@@ -174,7 +121,7 @@ class Limits(_Table):
     abort_error_rate: float | None = Field(default=None, gt=0, le=1)
 
 
-class Compare(_Table):
+class Compare(Table):
     """Which arm is the baseline, and how small a difference does not matter."""
 
     baseline: str
@@ -189,7 +136,7 @@ class Compare(_Table):
     @model_validator(mode="after")
     def _is_answerable(self) -> Self:
         for metric in self.margins:
-            if metric != "error_rate" and not LATENCY_METRIC.fullmatch(metric):
+            if metric != "error_rate" and not is_latency_metric(metric):
                 raise ValueError(
                     f"margins.{metric} is no metric; give p50, p99, mean or error_rate"
                 )
@@ -200,7 +147,7 @@ class Compare(_Table):
         return self
 
 
-class Plan(_Table):
+class Plan(Table):
     """One experiment, complete."""
 
     question: Literal["compare"]
@@ -212,11 +159,6 @@ class Plan(_Table):
     traffic: Traffic
     limits: Limits | None = None
     compare: Compare
-
-    @property
-    def planned_s(self) -> float:
-        """Length of the schedule, warm-up included."""
-        return self.traffic.warmup + self.traffic.duration
 
     def variant_of(self, arm: str) -> str | None:
         """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
@@ -242,7 +184,6 @@ class Plan(_Table):
         return self._stays_within_limits()
 
     def _stays_within_limits(self) -> Self:
-        expected = self.traffic.rate * self.planned_s
         if self.limits is None:
             if not self.endpoint.is_loopback:
                 raise ValueError(
@@ -250,14 +191,16 @@ class Plan(_Table):
                     "give max_requests and max_minutes, for what this run may cost at most"
                 )
             return self
-        if expected > self.limits.max_requests:
+        expected = self.traffic.expected_requests
+        if expected is not None and expected > self.limits.max_requests:
             raise ValueError(
                 f"the plan sends about {expected:,.0f} requests; limits.max_requests is "
                 f"{self.limits.max_requests:,}"
             )
-        if self.planned_s > self.limits.max_minutes * 60:
+        planned_s = self.traffic.planned_s
+        if planned_s > self.limits.max_minutes * 60:
             raise ValueError(
-                f"the plan takes {self.planned_s / 60:.1f} minutes; limits.max_minutes is "
+                f"the plan takes {planned_s / 60:.1f} minutes; limits.max_minutes is "
                 f"{self.limits.max_minutes:g}"
             )
         return self
@@ -303,9 +246,35 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _apply(table, override)
     try:
-        return Plan.model_validate(table)
+        return _with_trace(Plan.model_validate(table), path)
     except ValidationError as error:
         raise explain(error, str(path), Plan) from None
+
+
+def _with_trace(plan: Plan, path: Path) -> Plan:
+    """Say how long the plan's trace measures, so that the plan as run can be read without it."""
+    traffic = plan.traffic
+    if traffic.trace is None:
+        return plan
+    with naming(path):
+        times_s = read_trace(path.parent / traffic.trace)
+    planned_s = traffic.planned_s if traffic.duration else span_s(times_s)
+    if planned_s <= traffic.warmup:
+        raise PlanError(
+            f"{path}: traffic.trace lasts {planned_s:.3g} s, no longer than traffic.warmup = "
+            f"{traffic.warmup:g} s.",
+            "Give a longer trace, or a shorter warm-up.",
+        )
+    expected = int((times_s < planned_s).sum())
+    if plan.limits is not None and expected > plan.limits.max_requests:
+        raise PlanError(
+            f"{path}: traffic.trace holds {expected:,} requests; limits.max_requests is "
+            f"{plan.limits.max_requests:,}.",
+            "Raise the limit, or shorten the run with traffic.duration.",
+        )
+    table = plan.model_dump(mode="json", exclude_none=True)
+    table["traffic"]["duration"] = planned_s - traffic.warmup
+    return Plan.model_validate(table)
 
 
 def text_as_run(path: Path, overrides: Sequence[str]) -> str:

@@ -65,7 +65,7 @@ def progress_line(message: Mapping[str, Any]) -> str:
     late = "" if late_ms is None else f"  p99 {late_ms:.1f} ms late"
     return (
         f"{_clock(min(elapsed_s, length_s))}/{_clock(length_s)} {'▇' * done}{'▁' * (_BAR - done)}  "
-        f"{message['achieved_rps']:.1f}/{message['rate_rps']:g} req/s  {arms}  "
+        f"{message['achieved_rps']:.1f}/{message['due_rps']:g} req/s  {arms}  "
         f"errors {failed:.2%}{late}"
     )
 

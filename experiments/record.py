@@ -129,8 +129,15 @@ HEALTH_SCHEMA = pa.schema(
         pa.field("loop_lag_p99_ms", pa.float64()),
         pa.field("loop_lag_max_ms", pa.float64()),
         pa.field("cpu", pa.float64()),
+        pa.field("gc_pause_ms", pa.float64()),
+        pa.field("new_connections", pa.int32()),
+        pa.field("recorder_ms", pa.float64()),
         pa.field("worker", pa.int16()),
     ],
     metadata={"abreast_schema_version": str(SCHEMA_VERSION)},
 )
-"""The generator's own health, a row a second. `lateness` counts requests that had a free slot."""
+"""The generator's own health, a row a second. `lateness` counts requests that had a free slot.
+
+`gc_pause_ms` and `recorder_ms` are the longest that garbage collection and writing records held
+the event loop; `new_connections` counts requests that ended and had opened their connection.
+"""

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -16,17 +14,13 @@ from pydantic import (
 
 from experiments.errors import PlanError
 from experiments.local.models.digits import ModelName
-from experiments.plan import Name, PositiveSeconds
+from experiments.units import Name, PositiveSeconds, Table
 from experiments.validation import explain
 
 _PARAMETERS = {"constant": {"constant"}, "lognormal": {"median", "sigma"}}
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Simulated(_Table):
+class Simulated(Table):
     """A service-time distribution and the workers that draw from it, each at its own pace."""
 
     distribution: Literal["constant", "lognormal"] = "constant"
@@ -47,7 +41,7 @@ class Simulated(_Table):
         return self
 
 
-class Variant(_Table):
+class Variant(Table):
     """One production variant: its share of the traffic, and what answers for it."""
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -69,7 +63,7 @@ class Variant(_Table):
         return self
 
 
-class Endpoint(_Table):
+class Endpoint(Table):
     """A local endpoint, complete. The credentials are what its clients must sign with."""
 
     name: Name

@@ -1,6 +1,8 @@
 """One run as its slots see it: what is due next, where records go, and when to stop."""
 
+import gc
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,10 +11,11 @@ from gevent.event import Event
 
 from experiments.assignment import assign
 from experiments.invocation import parameters_of_arm, parameters_of_request
-from experiments.record import HEALTH_SCHEMA, MEASURE, SCHEMA, WARMUP, Record
+from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 from experiments.run_folder import RunFolder
 from experiments.schedule import due_times_ns
 from experiments.traffic.health import Health
+from experiments.traffic.pacing import Pacer
 from experiments.traffic.prepare import Prepared
 from experiments.traffic.recorder import Recorder
 
@@ -20,6 +23,7 @@ LEAD_S = 0.25
 """From the start signal to time zero, so that no slot is late for the first request."""
 
 WORKER = 0
+_SHOWN_S = 10.0
 
 
 class Arrival(NamedTuple):
@@ -40,21 +44,24 @@ class Dispatch:
         self.prepared = prepared
         self.folder = folder
         self.slots = slots
-        self.due_ns = due_times_ns(prepared.plan.traffic, prepared.plan.seed)
+        self.due_ns = due_times_ns(prepared.plan.traffic, prepared.plan.seed, prepared.trace_s)
         limits = prepared.plan.limits
         if limits is not None:
             self.due_ns = self.due_ns[: limits.max_requests]
-        self._assigned = assign(prepared.plan, len(self.due_ns), len(prepared.payloads))
+        self._assigned = assign(prepared.plan, range(len(self.due_ns)), len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
         self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in [None, *self._arms]}
         self._arm_by_variant = {prepared.plan.variant_of(arm): arm for arm in self._arms}
-        self._warmup_ns = round(prepared.plan.traffic.warmup * 1e9)
+        phases = prepared.plan.traffic.phases
+        self._phase_names = [phase.name for phase in phases]
+        self._phase_ends_ns = [round(phase.end_s * 1e9) for phase in phases[:-1]]
         metadata = {"run_id": folder.run_id, "worker": str(WORKER)}
         self.records = Recorder(folder.raw / f"requests-{WORKER}.arrows", SCHEMA, metadata)
         self.health_rows = Recorder(folder.raw / f"health-{WORKER}.arrows", HEALTH_SCHEMA, metadata)
         self.health = Health()
         self.started = Event()
         self.stopped = Event()
+        self.pacer = Pacer(self.stopped)
         self.ended_as = "complete"
         self.reason: str | None = None
         self.start_ns = 0
@@ -71,6 +78,9 @@ class Dispatch:
 
     def start(self) -> None:
         """Set time zero and let the slots go."""
+        # What was made so far stays: collections need not walk it while requests are under way.
+        gc.collect()
+        gc.freeze()
         self.start_ns = time.perf_counter_ns() + round(LEAD_S * 1e9)
         self.started.set()
 
@@ -97,7 +107,7 @@ class Dispatch:
         return Arrival(
             seq,
             scheduled_ns,
-            WARMUP if scheduled_ns < self._warmup_ns else MEASURE,
+            self._phase_names[bisect_right(self._phase_ends_ns, scheduled_ns)],
             None if arm < 0 else self._arms[arm],
             int(self._assigned.payload[seq]),
             None if group < 0 else group,
@@ -136,8 +146,15 @@ class Dispatch:
         """
         elapsed_s = self.elapsed_s
         due = int(np.searchsorted(self.due_ns, elapsed_s * 1e9))
+        recorder_ms = self.records.take_longest_ns() / 1e6
         self.health_rows.append(
-            self.health.row(int(elapsed_s), due - self._due_before, self.in_flight, WORKER)
+            self.health.row(
+                int(elapsed_s),
+                due - self._due_before,
+                self.in_flight,
+                WORKER,
+                recorder_ms=recorder_ms,
+            )
         )
         self._due_before = due
         self.records.flush()
@@ -146,8 +163,8 @@ class Dispatch:
             {
                 "kind": "progress",
                 "elapsed_s": max(elapsed_s, 0.0),
-                "length_s": self.prepared.plan.planned_s,
-                "rate_rps": self.prepared.plan.traffic.rate,
+                "length_s": self.prepared.plan.traffic.planned_s,
+                "due_rps": self._recently_due_rps(due, elapsed_s),
                 "begun": self.begun,
                 "ended": self.health.ended,
                 "failed": self.health.failed,
@@ -156,11 +173,21 @@ class Dispatch:
             }
         )
 
+    def _recently_due_rps(self, due: int, elapsed_s: float) -> float:
+        since_s = max(elapsed_s - _SHOWN_S, 0.0)
+        before = int(np.searchsorted(self.due_ns, since_s * 1e9))
+        return (due - before) / max(elapsed_s - since_s, 1.0)
+
     def close(self) -> None:
         """End the streams.
 
         Raises:
             OSError: the last records cannot be written.
         """
-        self.records.close()
-        self.health_rows.close()
+        self.health.close()
+        self.pacer.close()
+        gc.unfreeze()
+        try:
+            self.records.close()
+        finally:
+            self.health_rows.close()

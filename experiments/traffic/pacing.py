@@ -1,17 +1,106 @@
-"""Wakes a slot when its request is due."""
+"""Wakes each slot when its request is due, to a fraction of a millisecond.
 
+gevent's own timers count whole milliseconds. Linux has timers that are files and expire to the
+microsecond (timerfd_create(2)), which the event loop can wait for like for a socket; elsewhere the
+slots sleep on gevent's timers, and each record still carries its scheduled and its real start.
+"""
+
+import ctypes
+import os
+import sys
 import time
+from collections import deque
 
+import gevent
+from gevent import get_hub, getcurrent
 from gevent.event import Event
 
+_CLOCK_MONOTONIC = 1
+"""The clock of `time.perf_counter_ns` on Linux."""
+_ABSOLUTE = 1
+_S = 1_000_000_000
 
-def wait_until(due_ns: int, stop: Event) -> bool:
-    """Sleep until `due_ns` on `time.perf_counter_ns()`; say whether the run was stopped meanwhile.
 
-    gevent's timers count whole milliseconds, so that a request leaves up to 1 ms late; each
-    record carries its scheduled and its real start.
+class _Moment(ctypes.Structure):
+    """struct itimerspec: an interval, of no use here, and the moment of the next expiry."""
+
+    _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns")]
+
+
+class Pacer:
+    """Wakes sleepers in the order in which they were due.
+
+    Slots take requests in the order of the schedule, so that whoever sleeps next is due next and
+    one timer serves them all.
     """
-    while (remaining_ns := due_ns - time.perf_counter_ns()) > 0:
-        if stop.wait(remaining_ns / 1e9):
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+        self._sleepers: deque[tuple[int, gevent.Greenlet]] = deque()
+        self._timer_fd = -1
+        if sys.platform == "linux":
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            flags = os.O_NONBLOCK | os.O_CLOEXEC
+            self._timer_fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, flags)
+        if self.is_exact:
+            self._watcher = get_hub().loop.io(self._timer_fd, 1)
+            self._watcher.start(self._wake)
+            stop.rawlink(self._wake_all)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a timer descriptor wakes the slots, and not gevent's timers."""
+        return self._timer_fd >= 0
+
+    def wait_until(self, due_ns: int) -> bool:
+        """Sleep until `due_ns` on `time.perf_counter_ns()`; say whether the run was stopped."""
+        if self._stop.is_set():
             return True
-    return bool(stop.is_set())
+        if not self.is_exact:
+            return self._sleep_by_gevent(due_ns)
+        if due_ns > time.perf_counter_ns():
+            sleeper = (due_ns, getcurrent())
+            self._sleepers.append(sleeper)
+            if len(self._sleepers) == 1:
+                self._set_timer(due_ns)
+            try:
+                get_hub().switch()
+            except BaseException:  # killed asleep; nobody must wake it from what it does next
+                self._sleepers.remove(sleeper)
+                raise
+        return bool(self._stop.is_set())
+
+    def close(self) -> None:
+        """Give the timer back. Nobody may be asleep any more."""
+        if self.is_exact:
+            self._stop.unlink(self._wake_all)
+            self._watcher.stop()
+            self._watcher.close()
+            os.close(self._timer_fd)
+            self._timer_fd = -1
+
+    def _sleep_by_gevent(self, due_ns: int) -> bool:
+        while (remaining_ns := due_ns - time.perf_counter_ns()) > 0:
+            if self._stop.wait(remaining_ns / _S):
+                return True
+        return False
+
+    def _set_timer(self, due_ns: int) -> None:
+        moment = _Moment(0, 0, *divmod(max(due_ns, 1), _S))
+        if self._libc.timerfd_settime(self._timer_fd, _ABSOLUTE, ctypes.byref(moment), None) != 0:
+            raise OSError(ctypes.get_errno(), "The timer cannot be set")
+
+    def _wake(self) -> None:
+        """Run in the event loop when the timer has expired: wake all that are due by now."""
+        try:
+            os.read(self._timer_fd, 8)
+        except BlockingIOError:
+            return  # it was set anew after it had expired
+        while self._sleepers and self._sleepers[0][0] <= time.perf_counter_ns():
+            self._sleepers.popleft()[1].switch()
+        if self._sleepers:
+            self._set_timer(self._sleepers[0][0])
+
+    def _wake_all(self, _stop: Event) -> None:
+        while self._sleepers:
+            get_hub().loop.run_callback(self._sleepers.popleft()[1].switch)

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from experiments import payloads as payload_files
 from experiments.errors import EndpointError, PlanError, naming
 from experiments.invocation import (
@@ -17,6 +20,7 @@ from experiments.local import process as local_endpoint
 from experiments.plan import Plan, find, load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
 from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
+from experiments.trace import read_trace
 
 _REFUSED = {"auth", "validation", "connection", "timeout", "model_error", "other"}
 """What no later request would mend; throttling or a model that is loading may pass."""
@@ -33,6 +37,8 @@ class Prepared:
     facts: EndpointFacts
     transport: Transport
     select_prediction: Selector
+    trace_s: NDArray[np.float64] | None
+    """Arrival times of the plan's trace, in seconds from its first."""
     local: local_endpoint.LocalEndpoint | None
     """Held here, since the local endpoint ends when its pipe to this process closes."""
 
@@ -46,6 +52,7 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     path = find(plan_name)
     plan = load(path, overrides)
     bodies = payload_files.load(plan, path)
+    trace = plan.traffic.trace
     with naming(path):
         select = prediction_selector(plan.answers)
     running = None
@@ -66,6 +73,7 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
         facts=facts,
         transport=transport,
         select_prediction=select,
+        trace_s=None if trace is None else read_trace(path.parent / trace),
         local=running,
     )
     _ask_each_arm_once(prepared)

@@ -1,54 +1,121 @@
-"""Keeps every record: one append-only Arrow IPC stream for each worker, a batch about a second.
+"""Keeps every record: one append-only Arrow IPC stream for each worker, some batches a second.
 
-Appending a row costs a list append; building and writing the batch happens in one greenlet. What
-a killed process loses is the rows of its last unwritten batch.
+Appending a row costs a list append. A flush builds and writes the rows in slices and gives the
+event loop its turn between them, so that no request waits for a whole second's rows. What a killed
+process loses is the rows that no slice has written.
 """
 
+import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pyarrow as pa
+from gevent.lock import BoundedSemaphore
+
+SLICE_ROWS = 256
+_PAUSE_S = 0.001
+"""Not zero: gevent runs what `sleep(0)` put off before it looks at timers and sockets again."""
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class Recorder:
     """Appends rows of one schema to one stream.
 
     A row is a tuple in the schema's order. `flush` and `close` raise `OSError` where the disk
-    refuses; rows already written stay readable.
+    refuses: what was written stays readable, and the other rows are kept for the next flush.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, metadata: dict[str, str]) -> None:
         self._schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
         # Unbuffered: what was written is the kernel's to keep when this process is killed.
         self._file = path.open("xb", buffering=0)
-        self._writer = pa.ipc.new_stream(self._file, self._schema)
+        self._end = 0
         self._rows: list[Sequence[Any]] = []
+        self._turn = BoundedSemaphore()
         self.written = 0
+        self.longest_ns = 0
+        """The longest that a slice held the event loop, since `take_longest_ns`."""
+        self._put(self._schema.serialize())
+        # The first array that pyarrow makes imports pandas: not while requests are under way.
+        pa.array([], pa.int64())
+
+    @property
+    def unwritten(self) -> int:
+        """Rows that are kept and not written yet; after `close`, the rows that were lost."""
+        return len(self._rows)
 
     def append(self, row: Sequence[Any]) -> None:
         """Keep one row until the next flush."""
         self._rows.append(row)
 
     def flush(self) -> None:
-        """Write what came since the last flush as one batch."""
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
+        """Write what came since the last flush, a batch a slice.
+
+        A flush that begins while another is under way waits for its end.
+        """
+        with self._turn:
+            self._write(len(self._rows))
+
+    def close(self) -> None:
+        """Write the rest and end the stream, safely on disk; closed again, it does nothing.
+
+        Where the disk refuses, the stream is closed without its end mark and reads as torn.
+        """
+        with self._turn:
+            if self._file.closed:
+                return
+            try:
+                while self._rows:
+                    self._write(len(self._rows))
+                self._put(_END_OF_STREAM)
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
+
+    def take_longest_ns(self) -> int:
+        """Give `longest_ns`, and begin again from 0."""
+        longest_ns, self.longest_ns = self.longest_ns, 0
+        return longest_ns
+
+    def _write(self, rows: int) -> None:
+        while rows > 0:
+            began_ns = time.perf_counter_ns()
+            size = min(rows, SLICE_ROWS)
+            try:
+                self._put(self._batch(self._rows[:size]).serialize())
+            finally:
+                self.longest_ns = max(self.longest_ns, time.perf_counter_ns() - began_ns)
+            del self._rows[:size]
+            self.written += size
+            rows -= size
+            if rows:
+                gevent.sleep(_PAUSE_S)
+
+    def _batch(self, rows: list[Sequence[Any]]) -> pa.RecordBatch:
         columns = [
             _column(values, field.type)
             for values, field in zip(zip(*rows, strict=True), self._schema, strict=True)
         ]
-        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
-        self.written += len(rows)
+        return pa.record_batch(columns, schema=self._schema)
 
-    def close(self) -> None:
-        """Write the rest and end the stream, safely on disk."""
-        self.flush()
-        self._writer.close()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def _put(self, message: pa.Buffer | bytes) -> None:
+        """Append one whole message of the stream, or nothing."""
+        left = memoryview(message)
+        at = self._end
+        try:
+            while left:
+                count = os.pwrite(self._file.fileno(), left, at)
+                at, left = at + count, left[count:]
+        except OSError:
+            # A full disk takes the beginning of a message: a part left there would hide the rest.
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            raise
+        self._end = at
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -16,7 +16,6 @@ from locust.exception import StopUser
 from experiments.record import Record
 from experiments.sagemaker.invoke import Reply
 from experiments.traffic.dispatch import WORKER, Arrival, Dispatch
-from experiments.traffic.pacing import wait_until
 
 _LONGEST_ERROR = 2000
 
@@ -53,7 +52,7 @@ class EndpointUser(User):
             dispatch.begun += 1
             dispatch.keep(self._dropped(dispatch, arrival))
             return
-        if wait_until(due_ns, dispatch.stopped):
+        if dispatch.pacer.wait_until(due_ns):
             return
         parameters = dispatch.parameters(arrival)
         slots_busy = dispatch.in_flight if had_free_slot else dispatch.slots

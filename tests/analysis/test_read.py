@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.read import quantile_of
 from experiments.errors import RunFolderError
+from experiments.plan import quantile_of
 from experiments.record import HEALTH_SCHEMA, SCHEMA
 from experiments.traffic.recorder import Recorder
 from tests.analysis.runs import record, write_run

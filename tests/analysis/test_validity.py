@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import analysis
@@ -84,6 +86,106 @@ def test_lateness_without_a_free_slot_is_not_the_generators(tmp_path: Path) -> N
     assert found["generator"].state == "ok"
     assert found["slots"].state == "warn"
     assert found["slots"].finding.startswith("100 of 2,400")
+
+
+def generator(
+    folder: Path, change: dict[str, dict[int, float]], rows: Iterable[Record] = (), **manifest: Any
+) -> Check:
+    """Check a steady run whose health has these values in these seconds."""
+    path = write_run(folder, rows or steady(), **manifest)
+    health = pq.read_table(path / "health.parquet").to_pandas()
+    for column, values in change.items():
+        health.loc[list(values), column] = list(values.values())
+    pq.write_table(pa.Table.from_pandas(health), path / "health.parquet")
+    return {check.name: check for check in check_run(analysis.read_run(path))}["generator"]
+
+
+# The measured phase has 120 rows of health: seconds 10 to 129.
+@pytest.mark.parametrize(
+    ("column", "within", "beyond", "said"),
+    [
+        ("cpu", dict.fromkeys(range(10, 16), 0.9), dict.fromkeys(range(10, 17), 0.9),
+         "; above 85.0% in 5.8% of seconds"),
+        ("loop_lag_max_ms", {60: 250.0}, {60: 251.0}, "once stood still for 251 ms"),
+        ("loop_lag_p99_ms", {60: 21.0}, {60: 21.0, 129: 20.1},
+         "above 20.0 ms in 1.7% of seconds"),
+        ("gc_pause_ms", {60: 50.0}, {60: 61.0}, "collection once stopped it for 61.0 ms"),
+    ],
+)  # fmt: skip
+def test_what_holds_up_the_generator_is_suspect(
+    tmp_path: Path, column: str, within: dict[int, float], beyond: dict[int, float], said: str
+) -> None:
+    assert generator(tmp_path / "within", {column: within}).state == "ok"
+    found = generator(tmp_path / "beyond", {column: beyond})
+    assert found.state == "warn"
+    assert said in found.finding
+    assert found.next_step is not None
+
+
+def test_what_held_up_the_warm_up_is_cut_with_it(tmp_path: Path) -> None:
+    change = {"cpu": dict.fromkeys(range(10), 1.0), "gc_pause_ms": {0: 900.0}}
+    assert generator(tmp_path / "run", change).state == "ok"
+
+
+def test_each_finding_of_the_generator_is_said_and_the_worst_counts(tmp_path: Path) -> None:
+    change = {"gc_pause_ms": {60: 61.0}, "loop_lag_max_ms": {61: 300.0}}
+    both = generator(tmp_path / "warn", change)
+    assert both.state == "warn"
+    assert "61.0 ms" in both.finding
+    assert "300 ms" in both.finding
+    rows = [row._replace(started_ns=row.scheduled_ns + 6_000_000) for row in steady()]
+    late = generator(tmp_path / "fail", change, rows)
+    assert late.state == "fail"
+    assert "61.0 ms" in late.finding
+
+
+@pytest.mark.parametrize(("unstarted", "state"), [(24, "ok"), (25, "warn")])
+def test_requests_that_the_phase_did_not_see_start_are_counted(
+    tmp_path: Path, unstarted: int, state: str
+) -> None:
+    rows = steady()
+    for i in range(2600 - unstarted, 2590):
+        rows[i] = rows[i]._replace(started_ns=130_000_000_000, slots_busy=64)
+    for i in range(2590, 2600):
+        rows[i] = rows[i]._replace(
+            outcome="dropped", started_ns=None, ended_ns=None, slot=None, slots_busy=64
+        )
+    found = generator(tmp_path / "run", {}, rows)
+    assert found.state == state
+    assert ("2,375 of 2,400 requests were started" in found.finding) == (state == "warn")
+    cut_short = generator(tmp_path / "cut", {}, rows, ended_as="interrupted", reason="Ctrl-C.")
+    assert cut_short.state == "ok"
+
+
+def test_health_of_an_older_run_is_not_known_and_no_fault(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", steady())
+    table = pq.read_table(path / "health.parquet")
+    for left in (["second", "cpu"], ["second"]):
+        pq.write_table(table.select(left), path / "health.parquet")
+        found = {check.name: check for check in check_run(analysis.read_run(path))}["generator"]
+        assert found.state == "ok"
+    assert found.finding.endswith("CPU not known")
+    pq.write_table(table.slice(0, 0), path / "health.parquet")
+    assert validity_of(check_run(analysis.read_run(path))) == "VALID"
+
+
+@pytest.mark.parametrize(("opened", "state"), [(120, "ok"), (121, "warn")])
+def test_connections_that_are_not_kept_are_suspect(tmp_path: Path, opened: int, state: str) -> None:
+    rows = steady()
+    for i in [*range(200), *range(300, 300 + opened)]:
+        rows[i] = rows[i]._replace(new_connection=True)
+    found = checks(tmp_path, rows)["connections"]
+    assert found.state == state
+    assert found.finding == f"{opened} of 2,400 requests opened a new connection"
+    assert (found.next_step is None) == (state == "ok")
+
+
+def test_connections_that_are_not_known_are_not_judged(tmp_path: Path) -> None:
+    rows = [row._replace(new_connection=None) for row in steady()]
+    assert "connections" not in checks(tmp_path / "none", rows)
+    rows[300] = rows[300]._replace(new_connection=False)
+    found = checks(tmp_path / "one", rows)["connections"]
+    assert found.finding == "0 of 1 requests opened a new connection"
 
 
 def test_no_warm_up_is_suspect(tmp_path: Path) -> None:

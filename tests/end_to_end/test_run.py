@@ -52,6 +52,35 @@ def test_a_short_run_is_recorded_whole_and_gives_no_verdict(
     assert (rows["scheduled_ms"].ge(1000) == rows["phase"].eq("measure")).all()
 
 
+def test_stages_are_phases_of_the_records_and_a_run_can_be_replayed(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    text = plan.read_text()
+    staged = 'stages = [{ rate = 60, for = "1s" }, { rate = 60, to = 180, for = "1s" }]'
+    plan.write_text(text.replace("rate = 60\n", f"{staged}\n").replace('duration = "2s"\n', ""))
+    ended = abreast("run", str(plan), "--set", "traffic.arrivals=constant")
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    first = analysis.read_run(only_run(tmp_path / "reports"))
+    assert_adds_up(first.counts)
+    # 60 a second for the warm-up and the first stage, and 120 on average over the ramp.
+    assert first.requests["phase"].value_counts().to_dict() == {
+        "warmup": 60,
+        "stage-1": 60,
+        "stage-2": 120,
+    }
+    assert len(first.measured) == 180
+
+    plan.write_text(text.replace("rate = 60\n", 'trace = "first.parquet"\n').replace(
+        'duration = "2s"\n', ""
+    ))  # fmt: skip
+    (tmp_path / "first.parquet").write_bytes((first.path / "requests.parquet").read_bytes())
+    ended = abreast("run", str(plan), "--out", str(tmp_path / "again"))
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    again = analysis.read_run(only_run(tmp_path / "again"))
+    assert_adds_up(again.counts)
+    assert again.requests["scheduled_ms"].tolist() == first.requests["scheduled_ms"].tolist()
+
+
 @pytest.mark.alone
 def test_a_minute_of_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
     abreast: Command, plan: Path, tmp_path: Path

@@ -26,15 +26,28 @@ def plan(routing: str, shares: list[float], seed: int = 0) -> Plan:
 def test_paired_requests_share_a_payload_and_meet_every_arm_once(
     seed: int, arms: int, groups: int, payloads: int
 ) -> None:
-    given_ = assign(plan("paired", [1.0] * arms, seed), groups * arms, payloads)
+    given_ = assign(plan("paired", [1.0] * arms, seed), range(groups * arms), payloads)
     for group in range(groups):
         own = given_.group == group
         assert sorted(given_.arm[own]) == list(range(arms))
         assert len(set(given_.payload[own])) == 1
 
 
+@given(st.integers(0, 2**32), st.integers(1, 7), st.integers(1, 3000))
+def test_workers_that_share_a_schedule_send_each_request_once(
+    seed: int, workers: int, requests: int
+) -> None:
+    whole = assign(plan("pinned", [2.0, 1.0], seed), range(requests), 13)
+    stripes = [range(worker, requests, workers) for worker in range(workers)]
+    assert sorted(index for stripe in stripes for index in stripe) == list(range(requests))
+    for index in {0, requests // 2, requests - 1}:
+        alone = assign(plan("pinned", [2.0, 1.0], seed), range(index, index + 1), 13)
+        assert alone.arm.tolist() == [whole.arm[index]]
+        assert alone.payload.tolist() == [whole.payload[index]]
+
+
 def test_the_order_within_pairs_is_random() -> None:
-    first = assign(plan("paired", [1.0, 1.0]), 20_000, 10).arm[::2]
+    first = assign(plan("paired", [1.0, 1.0]), range(20_000), 10).arm[::2]
     # Binomial(10,000, 1/2): four standard deviations are 200.
     assert abs(int((first == 0).sum()) - 5000) < 200
 
@@ -54,7 +67,7 @@ def test_pinned_arms_come_by_their_share_in_every_block(
     shares: list[float], block: list[int]
 ) -> None:
     size = sum(block)
-    arm = assign(plan("pinned", shares), 50 * size, 7).arm.reshape(50, size)
+    arm = assign(plan("pinned", shares), range(50 * size), 7).arm.reshape(50, size)
     for index, wanted in enumerate(block):
         assert ((arm == index).sum(axis=1) == wanted).all()
 
@@ -66,20 +79,24 @@ def test_what_a_request_carries_does_not_depend_on_what_follows(
 ) -> None:
     for routing in ("pinned", "paired", "weighted"):
         shares = [1.0, 1.0] if routing == "paired" else [3.0, 1.0]
-        short = assign(plan(routing, shares, seed), few, 13)
-        long = assign(plan(routing, shares, seed), few + more, 13)
+        short = assign(plan(routing, shares, seed), range(few), 13)
+        long = assign(plan(routing, shares, seed), range(few + more), 13)
         assert (long.arm[:few] == short.arm).all()
         assert (long.payload[:few] == short.payload).all()
         assert (long.group[:few] == short.group).all()
+        rest = assign(plan(routing, shares, seed), range(few, few + more), 13)
+        assert (long.arm[few:] == rest.arm).all()
+        assert (long.payload[few:] == rest.payload).all()
+        assert (long.group[few:] == rest.group).all()
 
 
 def test_each_payload_comes_once_a_round() -> None:
-    payload = assign(plan("pinned", [1.0, 1.0]), 5 * 31, 31).payload.reshape(5, 31)
+    payload = assign(plan("pinned", [1.0, 1.0]), range(5 * 31), 31).payload.reshape(5, 31)
     assert (np.sort(payload, axis=1) == np.arange(31)).all()
     assert (payload[0] != payload[1]).any()
 
 
 def test_weighted_requests_carry_no_arm() -> None:
-    given_ = assign(plan("weighted", [1.0, 3.0]), 10, 3)
+    given_ = assign(plan("weighted", [1.0, 3.0]), range(10), 3)
     assert (given_.arm == -1).all()
     assert (given_.group == -1).all()

@@ -51,7 +51,7 @@ def test_durations_and_shares_are_read_with_their_units(tmp_path: Path) -> None:
     plan = load(written(tmp_path), ["traffic.warmup=500ms", "compare.margins.p99='12.5 %'"])
     assert plan.traffic.duration == 120.0
     assert plan.traffic.warmup == 0.5
-    assert plan.planned_s == 120.5
+    assert plan.traffic.planned_s == 120.5
     assert plan.compare.margins == {"p50": 0.05, "error_rate": 0.005, "p99": 0.125}
 
 
@@ -89,6 +89,9 @@ def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Pa
         ("traffic.duration=inf", ["traffic.duration", "inf"]),
         ("compare.margins.p0=5%", ["margins.p0"]),
         ("seed=true", ["seed", "True", "integer"]),
+        ("traffic.stages=[{rate=5, for='9s'}]", ["traffic", "by stages takes no rate"]),
+        ("traffic.arrivals=trace", ["traffic", "trace"]),
+        ("traffic.trace=t.csv", ["traffic", "by trace takes no rate"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_rule(
@@ -97,6 +100,47 @@ def test_a_wrong_value_is_named_with_its_key_and_rule(
     said = str(refusal(tmp_path, override))
     for part in parts:
         assert part in said
+
+
+STAGED = PLAN.replace(
+    'rate = 10\nduration = "2m"',
+    'stages = [{ rate = 10, for = "30s" }, { rate = 10, to = 50, for = "90s", name = "peak" }]',
+)
+
+
+def test_stages_give_the_length_the_rate_and_the_phases(tmp_path: Path) -> None:
+    traffic = load(written(tmp_path, STAGED)).traffic
+    assert traffic.planned_s == 130.0
+    assert traffic.expected_requests == 100 + 300 + 2700
+    assert traffic.rate_rps == 3000 / 120
+    assert [phase.name for phase in traffic.phases] == ["warmup", "stage-1", "peak"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "part"),
+    [
+        ("[{rate=0, to=9, for='9s'}]", "the first stage's rate, which is 0"),
+        ("[{rate=5, for='9s', name='a'}, {rate=6, for='9s', name='a'}]", "one name: warmup, a, a"),
+        ("[{rate=5, for='9s', name='warmup'}]", "one name"),
+        ("[{rate=5}]", "stages.0.for: is required"),
+        ("[]", "stages"),
+    ],
+)
+def test_stages_that_cannot_be_sent_are_refused(tmp_path: Path, stages: str, part: str) -> None:
+    assert part in str(refusal(tmp_path, f"traffic.stages={stages}", text=STAGED))
+
+
+def test_a_plan_with_a_trace_knows_its_length(tmp_path: Path) -> None:
+    (tmp_path / "arrivals.csv").write_text("at_s\n" + "\n".join(map(str, range(100))))
+    text = PLAN.replace('rate = 10\nduration = "2m"', 'trace = "arrivals.csv"')
+    plan = load(written(tmp_path, text))
+    assert plan.traffic.planned_s == 100.0
+    assert plan.traffic.duration == 90.0
+    assert Plan.model_validate(json.loads(plan.model_dump_json(exclude_none=True))) == plan
+    limits = "limits={max_requests=99, max_minutes=5}"
+    assert "holds 100 requests" in str(refusal(tmp_path, limits, text=text))
+    assert "warm-up" in str(refusal(tmp_path, "traffic.warmup=2m", text=text))
+    assert "none.csv" in str(refusal(tmp_path, "traffic.trace=none.csv", text=text))
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ MESSAGE = {
     "kind": "progress",
     "elapsed_s": 65.4,
     "length_s": 130.0,
-    "rate_rps": 40.0,
+    "due_rps": 40.0,
     "ended": 2000,
     "failed": 5,
     "achieved_rps": 39.62,

@@ -1,34 +1,45 @@
 """The generator's own health: what is counted in a second, and what is shown of the last ones."""
 
+import gc
+import math
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments.record import HEALTH_SCHEMA
-from experiments.traffic.health import Health
+from experiments.traffic.health import Durations, Health, merged
 from tests.analysis.runs import record
 
 COLUMNS = HEALTH_SCHEMA.names
 
 
-def row(health: Health) -> dict[str, object]:
-    return dict(zip(COLUMNS, health.row(3, due=50, in_flight=2, worker=0), strict=True))
-
-
-def test_lateness_counts_requests_that_had_a_free_slot_only() -> None:
+@pytest.fixture
+def health() -> Iterator[Health]:
     health = Health()
+    yield health
+    health.close()
+
+
+def row(health: Health, **known: float) -> dict[str, object]:
+    return dict(zip(COLUMNS, health.row(3, due=50, in_flight=2, worker=0, **known), strict=True))
+
+
+def test_lateness_counts_requests_that_had_a_free_slot_only(health: Health) -> None:
     for lateness_ms in range(1, 101):
         health.note_start(lateness_ms * 1_000_000, had_free_slot=True)
     health.note_start(10**12, had_free_slot=False)
     found = row(health)
     assert found["started"] == 101
     assert found["without_free_slot"] == 1
-    assert found["lateness_p99_ms"] == 99.0
+    assert found["lateness_p99_ms"] == pytest.approx(99.0, rel=0.01)
     assert found["lateness_max_ms"] == 100.0
     assert found["second"] == 3
     assert found["due"] == 50
 
 
-def test_each_row_starts_from_nothing() -> None:
-    health = Health()
+def test_each_row_starts_from_nothing(health: Health) -> None:
     health.note_start(1_000_000, had_free_slot=True)
     health.note_end(record(0, "a", 1.0, 5.0, outcome="timeout"))
     row(health)
@@ -38,8 +49,7 @@ def test_each_row_starts_from_nothing() -> None:
     assert (health.ended, health.failed) == (1, 1)
 
 
-def test_recent_latencies_are_within_a_percent_by_arm() -> None:
-    health = Health()
+def test_recent_latencies_are_within_a_percent_by_arm(health: Health) -> None:
     for i in range(1000):
         health.note_end(record(i, "fast", 1.0, 2.0))
         health.note_end(record(i, "slow", 1.0, 20.0 if i < 980 else 400.0))
@@ -51,11 +61,90 @@ def test_recent_latencies_are_within_a_percent_by_arm() -> None:
     assert arms["slow"]["p99_ms"] == pytest.approx(400.0, rel=0.01)
 
 
-def test_only_the_last_ten_seconds_are_shown() -> None:
-    health = Health()
+def test_only_the_last_ten_seconds_are_shown(health: Health) -> None:
     health.note_end(record(0, "old", 1.0, 2.0))
     for _ in range(11):
         row(health)
     recent = health.recent()
     assert recent["arms"] == {}
     assert recent["achieved_rps"] == 0.0
+
+
+DURATIONS_NS = st.lists(st.integers(1, 10**13), min_size=1)
+
+
+@given(DURATIONS_NS, st.sampled_from([0.5, 0.99, 1.0]))
+def test_a_quantile_is_within_a_percent_of_the_nearest_rank(
+    values: list[int], quantile: float
+) -> None:
+    durations = Durations()
+    for value in values:
+        durations.add(value)
+    rank = max(math.ceil(quantile * len(values)), 1)
+    found = durations.quantile_ms(quantile)
+    assert found == pytest.approx(sorted(values)[rank - 1] / 1e6, rel=0.01)
+    assert durations.longest_ms == max(values) / 1e6
+
+
+@given(st.lists(st.lists(st.integers(0, 10**12))))
+def test_seconds_that_are_merged_are_as_one(parts: list[list[int]]) -> None:
+    each, whole = [], Durations()
+    for values in parts:
+        each.append(Durations())
+        for value in values:
+            each[-1].add(value)
+            whole.add(value)
+    together = merged(each)
+    assert together.longest_ns == whole.longest_ns
+    assert together.counts.tolist() == whole.counts.tolist()
+
+
+def test_a_duration_out_of_range_counts_at_its_end() -> None:
+    durations = Durations()
+    durations.add(-5)
+    durations.add(10**18)
+    assert (int(durations.counts[0]), int(durations.counts[-1])) == (1, 1)
+    assert durations.longest_ms == 10**12
+
+
+def test_loop_lag_and_the_recorders_stall_are_columns(health: Health) -> None:
+    for lag_ms in range(1, 101):
+        health._now.lag.add(lag_ms * 1_000_000)
+    found = row(health, recorder_ms=1.5)
+    assert found["loop_lag_p99_ms"] == pytest.approx(99.0, rel=0.01)
+    assert found["loop_lag_max_ms"] == 100.0
+    assert found["recorder_ms"] == 1.5
+    assert row(health)["recorder_ms"] == 0.0
+
+
+def test_connections_that_were_opened_are_counted(health: Health) -> None:
+    for new in (True, True, False, None):
+        health.note_end(record(0, "a", 1.0, 5.0, new_connection=new))
+    health.note_end(record(1, "a", 1.0, 5.0, new_connection=True, outcome="timeout"))
+    health.note_end(record(2, "a", 1.0, 5.0, new_connection=True, outcome="dropped"))
+    assert row(health)["new_connections"] == 3
+    assert row(health)["new_connections"] == 0
+
+
+def test_garbage_collection_is_watched_until_closed() -> None:
+    before = list(gc.callbacks)
+    health = Health()
+    row(health)
+    gc.collect()
+    pause_ms = row(health)["gc_pause_ms"]
+    assert isinstance(pause_ms, float)
+    assert pause_ms > 0
+    health.close()
+    health.close()
+    assert gc.callbacks == before
+    row(health)
+    gc.collect()
+    assert row(health)["gc_pause_ms"] == 0.0
+
+
+def test_a_row_has_a_value_for_each_column_in_its_type(health: Health) -> None:
+    health.note_start(1, had_free_slot=True)
+    found = row(health)
+    assert list(found) == COLUMNS
+    for name in ("second", "due", "started", "new_connections", "worker"):
+        assert isinstance(found[name], int)
