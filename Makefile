@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint samples bench clean
+.PHONY: demo test lint samples bench bench-generator clean
 
 demo: $(VENV)/runtime
 	$(BIN)/abreast run ab
@@ -24,6 +24,12 @@ samples: $(VENV)/runtime
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.false_alarms
+
+bench-generator: $(VENV)/dev
+	@$(PIP) --constraint constraints.txt --group bench
+	$(BIN)/python -m benchmarks.generator.lateness
+	$(BIN)/python -m benchmarks.generator.accuracy
+	$(BIN)/python -m benchmarks.generator.stalls
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""How well a load generator keeps its schedule and its clock, measured beside peers."""
