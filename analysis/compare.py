@@ -60,6 +60,10 @@ CANNOT_TELL = (
     "each.",
     "How the arms behave under other traffic, payloads or instance counts than these.",
 )
+IN_A_CLOSED_LOOP = (
+    "How long requests would wait under traffic that does not slow down with the endpoint: in this "
+    "closed loop each user waited for an answer before sending again.",
+)
 ON_ONE_MACHINE = (
     "How fast the arms are on hardware of their own: they shared this machine with the generator.",
 )
@@ -108,13 +112,15 @@ def compare(run: Run) -> Comparison:
     signs = draw_signs(np.random.default_rng(_SEED))
     baseline = run.plan.compare.baseline
     others = [arm for arm in run.plan.arms if arm != baseline]
+    is_closed = run.plan.traffic.is_closed
+    measures: tuple[Measure, ...] = ("service",) if is_closed else ("response", "service")
     differences: list[Difference] = []
     shifts: list[ShiftPoint] = []
     warnings: list[str] = []
     for arm in others:
-        for measure in ("response", "service"):
+        for measure in measures:
             sample = _sample(run, rows, baseline, arm, measure)
-            guarded = run.plan.compare.guarded if measure == "response" else {}
+            guarded = run.plan.compare.guarded if measure == measures[0] else {}
             for metric in dict.fromkeys((*LATENCY_METRICS, *_latency_metrics(guarded))):
                 found = _latency(sample, metric, signs)
                 if isinstance(found, Swap) and metric in guarded:
@@ -122,7 +128,7 @@ def compare(run: Run) -> Comparison:
                 differences.append(
                     _latency_difference(run, arm, metric, measure, found, guarded.get(metric))
                 )
-            if measure == "response":
+            if measure == measures[0]:
                 shifts += shift(sample, SHIFT_QUANTILES, arm=arm, signs=signs)
         differences.append(_error_difference(run, rows, arm, signs))
     differences = [_classified(item, run.end_s - run.start_s) for item in holm(differences)]
@@ -140,7 +146,9 @@ def compare(run: Run) -> Comparison:
         answers=answers,
         errors=_errors(rows),
         method=METHOD,
-        cannot_tell=CANNOT_TELL + (ON_ONE_MACHINE if run.plan.endpoint.is_loopback else ()),
+        cannot_tell=CANNOT_TELL
+        + (IN_A_CLOSED_LOOP if is_closed else ())
+        + (ON_ONE_MACHINE if run.plan.endpoint.is_loopback else ()),
     )
     return Comparison(report=report)
 
@@ -282,13 +290,15 @@ def _summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
         succeeded=len(ok),
         failed=len(own) - len(ok),
         error_rate=(len(own) - len(ok)) / len(own) if len(own) else None,
-        mean_response_ms=float(ok["response_ms"].mean()) if len(ok) else None,
+        mean_response_ms=float(ok["response_ms"].mean())
+        if len(ok) and not run.plan.traffic.is_closed
+        else None,
         mean_service_ms=float(ok["service_ms"].mean()) if len(ok) else None,
-        percentiles=_percentiles(ok),
+        percentiles=_percentiles(ok, is_closed=run.plan.traffic.is_closed),
     )
 
 
-def _percentiles(ok: pd.DataFrame) -> tuple[Percentile, ...]:
+def _percentiles(ok: pd.DataFrame, *, is_closed: bool) -> tuple[Percentile, ...]:
     """Give quantiles at equal steps of nines, down to the last that a single request decides."""
     if ok.empty:
         return ()
@@ -300,7 +310,9 @@ def _percentiles(ok: pd.DataFrame) -> tuple[Percentile, ...]:
         for measure in ("response", "service")
     )
     return tuple(
-        Percentile(quantile=float(q), response_ms=float(r), service_ms=float(s))
+        Percentile(
+            quantile=float(q), response_ms=None if is_closed else float(r), service_ms=float(s)
+        )
         for q, r, s in zip(quantiles, response, service, strict=True)
     )
 
@@ -323,6 +335,13 @@ def _errors(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
     return tuple(sorted(kinds, key=lambda kind: -kind.count))
 
 
+def _planned_rps(run: Run) -> float | None:
+    traffic = run.plan.traffic
+    if traffic.trace is not None:
+        return run.counts["planned"] / traffic.planned_s
+    return traffic.rate_rps
+
+
 def _info(run: Run, rows: pd.DataFrame) -> RunInfo:
     plan, manifest = run.plan, run.manifest
     measured_s = run.end_s - run.start_s
@@ -336,7 +355,7 @@ def _info(run: Run, rows: pd.DataFrame) -> RunInfo:
         started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
         measured_s=measured_s,
         warmup_s=plan.traffic.warmup,
-        rate_rps=plan.traffic.rate_rps or run.counts["planned"] / plan.traffic.planned_s,
+        rate_rps=_planned_rps(run),
         achieved_rps=sent / measured_s,
         routing=plan.traffic.routing,
         arrivals=plan.traffic.arrivals,

@@ -19,7 +19,7 @@ def foreseen(plan: Plan) -> tuple[str, ...]:
             f"{12 * MEMORY_S:g} s is marked as that of a short run."
         )
     shares = [arm.share for arm in plan.arms.values()]
-    if traffic.rate_rps is None:  # only the trace knows
+    if traffic.rate_rps is None:  # the plan does not say
         return tuple(said)
     smallest = traffic.rate_rps * traffic.measured_s * min(shares) / sum(shares)
     for metric in plan.compare.margins:

@@ -93,7 +93,8 @@ class Percentile:
     """A measured latency quantile of one arm."""
 
     quantile: float
-    response_ms: float
+    response_ms: float | None
+    """`None` in a closed loop, which has no schedule that a request could be behind."""
     service_ms: float
 
 
@@ -187,7 +188,7 @@ class RunInfo:
     started_at: str
     measured_s: float
     warmup_s: float
-    rate_rps: float
+    rate_rps: float | None
     achieved_rps: float | None
     routing: str
     arrivals: str

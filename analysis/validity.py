@@ -142,7 +142,7 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
 
 def _generator(run: Run, rows: pd.DataFrame) -> Check:
     sent = rows[rows["outcome"] != "dropped"]
-    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.slots)]
+    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
     title = "Generator kept up"
     if free.empty:
         return _check(
@@ -233,9 +233,11 @@ def _connections(rows: pd.DataFrame) -> Check | None:
     return _check("connections", title, "ok", finding)
 
 
-def _slots(run: Run, rows: pd.DataFrame) -> Check:
-    slots = run.manifest.get("slots", run.plan.traffic.slots)
+def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
+    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
     without = int((rows["slots_busy"] >= slots).sum())
+    if run.plan.traffic.is_closed:
+        return None  # each user is a slot, and waits for no other
     title = "A slot was free"
     if without == 0:
         most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0

@@ -1,6 +1,7 @@
-"""The plan's [traffic]: where requests go, and when.
+"""The plan's [traffic]: where requests go, and when; as an open or as a closed model.
 
-This is the open model: the schedule decides when a request is due, whatever the endpoint does.
+In an open model the schedule decides when a request is due, whatever the endpoint does. In a closed
+model each of a number of users sends, waits for the answer, thinks, and sends again.
 """
 
 from itertools import accumulate, pairwise
@@ -10,6 +11,8 @@ from pydantic import AliasChoices, Field, model_validator
 
 from experiments.record import MEASURE, WARMUP
 from experiments.units import Name, PositiveSeconds, Seconds, Table
+
+_SLOTS = 64
 
 
 class Stage(Table):
@@ -45,15 +48,28 @@ class Traffic(Table):
     """How requests are spread over arms and over time."""
 
     routing: Literal["pinned", "paired", "weighted"]
-    arrivals: Literal["poisson", "constant", "trace"] = "poisson"
+    arrivals: Literal["poisson", "constant", "trace", "closed"] = "poisson"
     rate: float | None = Field(default=None, gt=0, le=1_000_000)
     stages: list[Stage] | None = Field(default=None, min_length=1, max_length=1000)
     trace: str | None = None
+    users: int | None = Field(default=None, ge=1, le=20_000)
+    think_time: Seconds | None = None
     warmup: Seconds = 10.0
     duration: PositiveSeconds | None = None
-    slots: int = Field(default=64, ge=1, le=20_000)
-    overflow: Literal["queue", "drop"] = "queue"
+    slots: int | None = Field(default=None, ge=1, le=20_000)
+    overflow: Literal["queue", "drop"] | None = None
+    """What happens to a request that finds no free slot; `None` is "queue"."""
     transport: Literal["boto3"] = "boto3"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether users wait for an answer before they send again."""
+        return self.arrivals == "closed"
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests in flight: the slots, or the users of a closed model."""
+        return self.users or self.slots or _SLOTS
 
     @property
     def measured_s(self) -> float:
@@ -67,7 +83,7 @@ class Traffic(Table):
 
     @property
     def expected_requests(self) -> float | None:
-        """Requests over the whole run, warm-up included; `None` where the trace says it."""
+        """Requests over the whole run, warm-up included; `None` where the plan does not say."""
         if self.stages:
             first = self.stages[0].rate
             return self.warmup * first + sum(stage.expected_requests for stage in self.stages)
@@ -75,7 +91,7 @@ class Traffic(Table):
 
     @property
     def rate_rps(self) -> float | None:
-        """Requests a second over what is measured; `None` where the trace says it."""
+        """Requests a second over what is measured; `None` where the plan does not say."""
         if self.stages:
             return sum(stage.expected_requests for stage in self.stages) / self.measured_s
         return self.rate
@@ -95,6 +111,8 @@ class Traffic(Table):
         """Say in a few words how requests arrive."""
         if self.trace is not None:
             return f"arrivals as in {self.trace}"
+        if self.is_closed:
+            return f"a closed loop of {self.users:,} users who think for {self.think_time or 0:g} s"
         if self.stages is not None:
             rates = ", ".join(
                 f"{s.rate:g}" + ("" if s.to is None else f" to {s.to:g}") for s in self.stages
@@ -111,6 +129,13 @@ class Traffic(Table):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
+        if self.is_closed:
+            self._takes_no("the closed model", "rate", "stages", "trace", "slots", "overflow")
+            if self.users is None or self.duration is None:
+                raise ValueError("the closed model needs users and duration")
+            return self
+        if self.users is not None or self.think_time is not None:
+            raise ValueError('users and think_time go with arrivals = "closed"')
         if self.trace is not None:
             self._takes_no("a schedule by trace", "rate", "stages")
         elif self.stages is not None:

@@ -300,8 +300,8 @@ def _summary(plan: object, payloads: int) -> str:
         f"arms       {arms}",
         f"traffic    {traffic.routing}, {traffic.summary}, "
         f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
-        f"requests   {'as in the trace' if expected is None else f'about {expected:,.0f}'}, "
-        f"from {payloads:,} payloads, {traffic.slots:,} in flight at most",
+        f"requests   {'as many as it gives' if expected is None else f'about {expected:,.0f}'}, "
+        f"from {payloads:,} payloads, {traffic.concurrency:,} in flight at most",
         "guarded    " + ", ".join(f"{m} {v:.2%}" for m, v in plan.compare.margins.items()),
     ]
     return "\n".join(lines)

@@ -61,11 +61,13 @@ def progress_line(message: Mapping[str, Any]) -> str:
         for arm, seen in message["arms"].items()
     )
     failed = message["failed"] / max(message["ended"], 1)
+    # A closed loop has no rate that is due.
+    due = "" if message["due_rps"] is None else f"/{message['due_rps']:.3g}"
     late_ms = message["lateness_p99_ms"]
     late = "" if late_ms is None else f"  p99 {late_ms:.1f} ms late"
     return (
         f"{_clock(min(elapsed_s, length_s))}/{_clock(length_s)} {'▇' * done}{'▁' * (_BAR - done)}  "
-        f"{message['achieved_rps']:.1f}/{message['due_rps']:g} req/s  {arms}  "
+        f"{message['achieved_rps']:.1f}{due} req/s  {arms}  "
         f"errors {failed:.2%}{late}"
     )
 

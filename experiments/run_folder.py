@@ -219,13 +219,16 @@ def _compact(
     temporary.replace(target)
 
 
-def account(planned: int, begun: int, ended: int, dropped: int) -> dict[str, int]:
+def account(planned: int | None, begun: int, ended: int, dropped: int) -> dict[str, int]:
     """Say what became of each planned request: planned = ended + dropped + unsent + missing.
 
     `begun` is the last known count of requests that left the schedule, sent or dropped. What was
-    begun and left no record is missing; the rest was never sent.
+    begun and left no record is missing; the rest was never sent. `planned` is `None` in a closed
+    model, where what was begun is all that was planned.
     """
-    begun = min(max(begun, ended + dropped), planned)
+    begun = max(begun, ended + dropped)
+    planned = begun if planned is None else planned
+    begun = min(begun, planned)
     return {
         "planned": planned,
         "ended": ended,

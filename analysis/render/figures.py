@@ -112,7 +112,7 @@ def shift_function(report: Report, *, width_px: int = WIDE_PX) -> str:
 
 
 def percentiles(report: Report, *, width_px: int = WIDE_PX) -> str:
-    """Draw the response time of every arm at each percentile, as SVG.
+    """Draw the latency of every arm at each percentile, as SVG.
 
     Each further nine of the percentile axis has the same width, as in HdrHistogram's plots, and
     the latency axis is logarithmic. Raises ValueError where no arm has a percentile below the
@@ -123,7 +123,7 @@ def percentiles(report: Report, *, width_px: int = WIDE_PX) -> str:
         shown = [p for p in arm.percentiles if p.quantile < 1]
         if shown:
             x = tuple(_nines(p.quantile) for p in shown)
-            y = tuple(max(p.response_ms, _LEAST_MS) for p in shown)
+            y = tuple(max(tables.latency_ms(p), _LEAST_MS) for p in shown)
             lines.append(_Line(arm=i, name=arm.name, x=x, y=y))
     if not lines:
         raise ValueError("the report has no percentiles")
@@ -140,7 +140,9 @@ def percentiles(report: Report, *, width_px: int = WIDE_PX) -> str:
             _draw(axes, line, markers=False)
         _y_ticks(axes, _log_ticks(axes))
         _x_ticks(axes, {q: _nines(q) for q in (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)})
-        axes.text(0, 1.07, "response time, ms", color=_MUTED, transform=axes.transAxes)
+        axes.text(
+            0, 1.07, f"{tables.judged(report)} time, ms", color=_MUTED, transform=axes.transAxes
+        )
         _below(axes, "percentile of requests", 1, "right")
         _name_ends(figure, axes, lines, width_px)
         return _svg(figure, f"percentiles-{width_px}")
@@ -159,7 +161,7 @@ def margins_percent(report: Report) -> dict[float, float]:
     found = {}
     for d in report.differences:
         match = re.fullmatch(r"p(\d+(?:\.\d+)?)", d.metric)
-        if match and d.margin and d.measure == "response":
+        if match and d.margin:
             found[round(float(match[1]) / 100, 9)] = 100 * d.margin
     return found
 

@@ -54,9 +54,9 @@ def _heading(verdict: Verdict) -> str:
 
 
 def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
-    shown = tables.rows(report, arm, "response", "outcome")
-    service = tables.rows(report, arm, "service")
-    title = f"{text(arm)} against {text(baseline)}: {tables.LATENCY['response']}"
+    shown = tables.rows(report, arm, tables.judged(report), "outcome")
+    service = tables.beside(report, arm)
+    title = f"{text(arm)} against {text(baseline)}: {tables.LATENCY[tables.judged(report)]}"
     parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
     if notes := tables.notes(shown):
         parts.append("\n".join(f"- {text(note)}" for note in notes))

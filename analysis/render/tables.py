@@ -58,6 +58,21 @@ class Row:
     drawing: Drawing | None
 
 
+def judged(report: Report) -> Measure:
+    """Give the latency that the verdict is about: service time in a closed loop."""
+    return "service" if report.run.arrivals == "closed" else "response"
+
+
+def beside(report: Report, arm: str) -> tuple[Row, ...]:
+    """Word the service times that stand beside response times."""
+    return rows(report, arm, "service") if judged(report) == "response" else ()
+
+
+def latency_ms(at: Percentile) -> float:
+    """Give the latency that the verdict is about."""
+    return at.service_ms if at.response_ms is None else at.response_ms
+
+
 def compared(report: Report) -> tuple[tuple[str, str], ...]:
     """List each (arm, baseline) once, in the report's order."""
     return tuple(dict.fromkeys((d.arm, d.baseline) for d in report.differences))
@@ -160,7 +175,7 @@ def margins_sentence(report: Report) -> str:
     margins = {
         write.metric_word(d.metric): write.margin(d)
         for d in report.differences
-        if d.margin is not None and d.measure != "service"
+        if d.margin is not None
     }
     if not margins:
         return "No metric has a margin, so none can be called the same."
@@ -281,9 +296,9 @@ def percentiles_sentence(report: Report) -> str:
     said = []
     for arm in report.arms:
         shown = [p for p in arm.percentiles if p.quantile in (0.5, 0.9, 0.99, 0.999)]
-        values = [f"{write.quantile(p.quantile)} {write.latency(p.response_ms)}" for p in shown]
+        values = [f"{write.quantile(p.quantile)} {write.latency(latency_ms(p))}" for p in shown]
         said.append(f"{_name(arm.name)}: {', '.join(values) or write.DASH}.")
-    return "Response time. " + " ".join(said)
+    return f"{judged(report).capitalize()} time. " + " ".join(said)
 
 
 def percentile_rows(report: Report) -> tuple[tuple[str, tuple[Percentile | None, ...]], ...]:

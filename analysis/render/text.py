@@ -37,10 +37,10 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
 
 
 def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
-    shown = tables.rows(report, arm, "response", "outcome")
-    service = tables.rows(report, arm, "service")
+    shown = tables.rows(report, arm, tables.judged(report), "outcome")
+    service = tables.beside(report, arm)
     title = f"{write.plain(arm, 40)} against {write.plain(baseline, 40)}: "
-    yield _wrap(title + tables.LATENCY["response"], width) + _table(
+    yield _wrap(title + tables.LATENCY[tables.judged(report)], width) + _table(
         shown, baseline, arm, tables.level(report), width
     )
     if service:

@@ -68,8 +68,8 @@ def attach(environment: Any, **_: object) -> None:
         )
     except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
         _give_up(options, error)
-    options.num_users = prepared.plan.traffic.slots
-    options.spawn_rate = prepared.plan.traffic.slots
+    options.num_users = prepared.plan.traffic.concurrency
+    options.spawn_rate = prepared.plan.traffic.concurrency
     environment.stop_timeout = DRAIN_S
     _Run(environment, prepared).follow()
 
@@ -178,7 +178,7 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
-        if limits is None or dispatch.begun >= dispatch.planned:
+        if limits is None or dispatch.begun == dispatch.planned:
             return  # what is all sent can no longer be stopped
         health = dispatch.health
         if dispatch.elapsed_s > limits.max_minutes * 60:

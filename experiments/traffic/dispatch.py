@@ -4,7 +4,7 @@ import gc
 import time
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from gevent.event import Event
@@ -19,11 +19,15 @@ from experiments.traffic.pacing import Pacer
 from experiments.traffic.prepare import Prepared
 from experiments.traffic.recorder import Recorder
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 LEAD_S = 0.25
 """From the start signal to time zero, so that no slot is late for the first request."""
 
 WORKER = 0
 _SHOWN_S = 10.0
+_ASSIGNED_AHEAD = 32_768
 
 
 class Arrival(NamedTuple):
@@ -44,15 +48,20 @@ class Dispatch:
         self.prepared = prepared
         self.folder = folder
         self.slots = slots
-        self.due_ns = due_times_ns(prepared.plan.traffic, prepared.plan.seed, prepared.trace_s)
-        limits = prepared.plan.limits
-        if limits is not None:
-            self.due_ns = self.due_ns[: limits.max_requests]
-        self._assigned = assign(prepared.plan, range(len(self.due_ns)), len(prepared.payloads))
+        traffic, limits = prepared.plan.traffic, prepared.plan.limits
+        self._most_requests = limits.max_requests if limits else None
+        self._due_ns: NDArray[np.int64] | None = None
+        if not traffic.is_closed:
+            due_ns = due_times_ns(traffic, prepared.plan.seed, prepared.trace_s)
+            self._due_ns = due_ns[: self._most_requests]
+        self._think_ns = round((traffic.think_time or 0.0) * 1e9)
+        self._length_ns = round(traffic.planned_s * 1e9)
+        self._assigned_to = range(0)
+        self._assigned = assign(prepared.plan, self._assigned_to, len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
         self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in [None, *self._arms]}
         self._arm_by_variant = {prepared.plan.variant_of(arm): arm for arm in self._arms}
-        phases = prepared.plan.traffic.phases
+        phases = traffic.phases
         self._phase_names = [phase.name for phase in phases]
         self._phase_ends_ns = [round(phase.end_s * 1e9) for phase in phases[:-1]]
         metadata = {"run_id": folder.run_id, "worker": str(WORKER)}
@@ -72,9 +81,9 @@ class Dispatch:
         self._slots_started = 0
 
     @property
-    def planned(self) -> int:
-        """Requests in the schedule."""
-        return len(self.due_ns)
+    def planned(self) -> int | None:
+        """Requests in the schedule; `None` in a closed model, which has none."""
+        return None if self._due_ns is None else len(self._due_ns)
 
     def start(self) -> None:
         """Set time zero and let the slots go."""
@@ -96,22 +105,49 @@ class Dispatch:
         self._slots_started += 1
         return self._slots_started - 1
 
-    def take(self) -> Arrival | None:
-        """Give the next request of the schedule; `None` when there is no more to do."""
+    def take(self, slot: int, ended_ns: int | None) -> Arrival | None:
+        """Give the next request to a slot; `None` when there is no more to do.
+
+        `ended_ns` is when the slot's last request ended, from which a closed model's user thinks.
+        """
+        if self.stopped.is_set():
+            return None
         seq = self._next
-        if seq >= len(self.due_ns) or self.stopped.is_set():
+        if self._due_ns is None:
+            scheduled_ns = self._due_after_thinking_ns(slot, ended_ns)
+            is_over = scheduled_ns >= self._length_ns
+            if not is_over and seq == self._most_requests:
+                # Not stopped: those who took theirs already still send it.
+                self.ended_as = "aborted"
+                self.reason = f"limits.max_requests = {seq:,} were sent."
+                is_over = True
+        else:
+            is_over = seq >= len(self._due_ns)
+            scheduled_ns = 0 if is_over else int(self._due_ns[seq])
+        if is_over:
             return None
         self._next += 1
-        scheduled_ns = int(self.due_ns[seq])
-        arm, group = int(self._assigned.arm[seq]), int(self._assigned.group[seq])
+        if seq >= self._assigned_to.stop:
+            self._assigned_to = range(seq, seq + _ASSIGNED_AHEAD)
+            self._assigned = assign(
+                self.prepared.plan, self._assigned_to, len(self.prepared.payloads)
+            )
+        at = seq - self._assigned_to.start
+        arm, group = int(self._assigned.arm[at]), int(self._assigned.group[at])
         return Arrival(
             seq,
             scheduled_ns,
             self._phase_names[bisect_right(self._phase_ends_ns, scheduled_ns)],
             None if arm < 0 else self._arms[arm],
-            int(self._assigned.payload[seq]),
+            int(self._assigned.payload[at]),
             None if group < 0 else group,
         )
+
+    def _due_after_thinking_ns(self, slot: int, ended_ns: int | None) -> int:
+        if ended_ns is None:
+            # Users who began together would stay in step.
+            return self._think_ns * slot // self.slots
+        return max(ended_ns + self._think_ns, time.perf_counter_ns() - self.start_ns)
 
     def parameters(self, arrival: Arrival) -> dict[str, object]:
         """Give boto3's keyword arguments for one request."""
@@ -145,7 +181,7 @@ class Dispatch:
             OSError: the records cannot be written.
         """
         elapsed_s = self.elapsed_s
-        due = int(np.searchsorted(self.due_ns, elapsed_s * 1e9))
+        due = self._due_by(elapsed_s)
         recorder_ms = self.records.take_longest_ns() / 1e6
         self.health_rows.append(
             self.health.row(
@@ -173,10 +209,16 @@ class Dispatch:
             }
         )
 
-    def _recently_due_rps(self, due: int, elapsed_s: float) -> float:
+    def _recently_due_rps(self, due: int, elapsed_s: float) -> float | None:
+        if self._due_ns is None:
+            return None
         since_s = max(elapsed_s - _SHOWN_S, 0.0)
-        before = int(np.searchsorted(self.due_ns, since_s * 1e9))
-        return (due - before) / max(elapsed_s - since_s, 1.0)
+        return (due - self._due_by(since_s)) / max(elapsed_s - since_s, 1.0)
+
+    def _due_by(self, elapsed_s: float) -> int:
+        if self._due_ns is None:
+            return self.begun
+        return int(np.searchsorted(self._due_ns, elapsed_s * 1e9))
 
     def close(self) -> None:
         """End the streams.

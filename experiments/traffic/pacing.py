@@ -5,11 +5,13 @@ microsecond (timerfd_create(2)), which the event loop can wait for like for a so
 slots sleep on gevent's timers, and each record still carries its scheduled and its real start.
 """
 
+import contextlib
 import ctypes
+import heapq
 import os
 import sys
 import time
-from collections import deque
+from itertools import count
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -28,15 +30,12 @@ class _Moment(ctypes.Structure):
 
 
 class Pacer:
-    """Wakes sleepers in the order in which they were due.
-
-    Slots take requests in the order of the schedule, so that whoever sleeps next is due next and
-    one timer serves them all.
-    """
+    """Wakes sleepers in the order in which they are due; one timer serves them all."""
 
     def __init__(self, stop: Event) -> None:
         self._stop = stop
-        self._sleepers: deque[tuple[int, gevent.Greenlet]] = deque()
+        self._sleepers: list[tuple[int, int, gevent.Greenlet]] = []
+        self._ticket = count()  # sleepers with one time are woken in the order of their coming
         self._timer_fd = -1
         if sys.platform == "linux":
             self._libc = ctypes.CDLL(None, use_errno=True)
@@ -59,14 +58,16 @@ class Pacer:
         if not self.is_exact:
             return self._sleep_by_gevent(due_ns)
         if due_ns > time.perf_counter_ns():
-            sleeper = (due_ns, getcurrent())
-            self._sleepers.append(sleeper)
-            if len(self._sleepers) == 1:
+            sleeper = (due_ns, next(self._ticket), getcurrent())
+            heapq.heappush(self._sleepers, sleeper)
+            if self._sleepers[0] is sleeper:
                 self._set_timer(due_ns)
             try:
                 get_hub().switch()
             except BaseException:  # killed asleep; nobody must wake it from what it does next
-                self._sleepers.remove(sleeper)
+                with contextlib.suppress(ValueError):
+                    self._sleepers.remove(sleeper)
+                    heapq.heapify(self._sleepers)
                 raise
         return bool(self._stop.is_set())
 
@@ -97,10 +98,11 @@ class Pacer:
         except BlockingIOError:
             return  # it was set anew after it had expired
         while self._sleepers and self._sleepers[0][0] <= time.perf_counter_ns():
-            self._sleepers.popleft()[1].switch()
+            heapq.heappop(self._sleepers)[2].switch()
         if self._sleepers:
             self._set_timer(self._sleepers[0][0])
 
     def _wake_all(self, _stop: Event) -> None:
-        while self._sleepers:
-            get_hub().loop.run_callback(self._sleepers.popleft()[1].switch)
+        sleepers, self._sleepers = self._sleepers, []
+        for _, _, greenlet in sleepers:
+            get_hub().loop.run_callback(greenlet.switch)

@@ -64,7 +64,7 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     facts = describe(plan.endpoint, plan.endpoint.name)
     with naming(path):
         check_arms(plan, facts)
-    transport = boto3_transport(plan.endpoint, plan.traffic.slots)
+    transport = boto3_transport(plan.endpoint, plan.traffic.concurrency)
     prepared = Prepared(
         plan=plan,
         plan_path=path,

@@ -37,23 +37,26 @@ class EndpointUser(User):
         """Serve the schedule until it is exhausted or the run is stopped."""
         dispatch = self.dispatch
         dispatch.started.wait()
+        ended_ns = None
         try:
-            while (arrival := dispatch.take()) is not None:
-                self._serve(dispatch, arrival)
+            while (arrival := dispatch.take(self.slot, ended_ns)) is not None:
+                ended_ns = self._serve(dispatch, arrival)
         except Exception as error:
             dispatch.stop("fault", f"{type(error).__name__}: {error}")
             raise
         raise StopUser
 
-    def _serve(self, dispatch: Dispatch, arrival: Arrival) -> None:
+    def _serve(self, dispatch: Dispatch, arrival: Arrival) -> int | None:
+        """Send one request when it is due, and say when it ended; `None`: it was not sent."""
+        traffic = dispatch.prepared.plan.traffic
         due_ns = dispatch.start_ns + arrival.scheduled_ns
-        had_free_slot = time.perf_counter_ns() <= due_ns
-        if not had_free_slot and dispatch.prepared.plan.traffic.overflow == "drop":
+        had_free_slot = traffic.is_closed or time.perf_counter_ns() <= due_ns
+        if not had_free_slot and traffic.overflow == "drop":
             dispatch.begun += 1
             dispatch.keep(self._dropped(dispatch, arrival))
-            return
+            return None
         if dispatch.pacer.wait_until(due_ns):
-            return
+            return None
         parameters = dispatch.parameters(arrival)
         slots_busy = dispatch.in_flight if had_free_slot else dispatch.slots
         dispatch.begun += 1
@@ -72,6 +75,7 @@ class EndpointUser(User):
             dispatch.in_flight -= 1
             dispatch.keep(self._record(dispatch, arrival, reply, started_ns, slots_busy))
         self._tell_locust(dispatch, arrival, reply, due_ns)
+        return reply.ended_ns - dispatch.start_ns
 
     def _record(
         self, dispatch: Dispatch, arrival: Arrival, reply: Reply, started_ns: int, slots_busy: int

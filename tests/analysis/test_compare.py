@@ -8,6 +8,7 @@ import pytest
 
 import analysis
 from analysis import Comparison
+from analysis.render import markdown, text
 from analysis.results import Difference
 from experiments.record import Record
 from tests.analysis.runs import record, write_run
@@ -86,6 +87,24 @@ def test_waiting_on_this_side_counts_in_response_time_only(tmp_path: Path) -> No
     comparison = analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows)))
     assert item(comparison, "p50", "response").arm_value == pytest.approx(20.0)
     assert item(comparison, "p50", "service").arm_value == pytest.approx(5.0)
+
+
+def test_a_closed_loop_is_judged_by_service_time_and_says_so(tmp_path: Path) -> None:
+    closed = (
+        'traffic={routing="paired", arrivals="closed", users=8, warmup="10s", duration="120s"}',
+    )
+    comparison = run_of(tmp_path, 1.3, closed)
+    report = comparison.report
+    assert report.verdict.exit_code == 1
+    assert {d.measure for d in report.differences} == {"service", "outcome"}
+    assert item(comparison, "p50", "service").margin == 0.05
+    assert report.run.rate_rps is None
+    assert report.arms[0].mean_response_ms is None
+    assert {p.response_ms for p in report.arms[0].percentiles} == {None}
+    assert any("closed loop" in text for text in report.cannot_tell)
+    for shown in (text.render(report), markdown.render(report), comparison._repr_html_()):
+        assert "ervice time, from when each request left" in shown
+        assert "esponse time" not in shown
 
 
 def test_failures_never_mix_into_latency_and_are_listed_by_kind(tmp_path: Path) -> None:

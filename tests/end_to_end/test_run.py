@@ -81,6 +81,41 @@ def test_stages_are_phases_of_the_records_and_a_run_can_be_replayed(
     assert again.requests["scheduled_ms"].tolist() == first.requests["scheduled_ms"].tolist()
 
 
+def test_users_of_a_closed_loop_wait_for_their_answer_and_think(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    plan.write_text(plan.read_text().replace("rate = 60\n", "").replace("slots = 32\n", ""))
+    closed = (
+        "--set", "traffic.arrivals=closed", "--set", "traffic.users=4",
+        "--set", "traffic.think_time=20ms",
+    )  # fmt: skip
+    ended = abreast("run", str(plan), *closed)
+    assert ended.returncode in NO_VERDICT, ended.stderr
+    assert "service time, from when each request left" in ended.stdout
+    assert "response time" not in ended.stdout
+    run = analysis.read_run(only_run(tmp_path / "reports"))
+    assert_adds_up(run.counts)
+    rows = run.requests
+    # 4 users, each at most once in 20 ms of thinking and 2 ms of service, for 3 s.
+    assert 4 * 10 < run.counts["planned"] == len(rows) < 4 * 3 / 0.02
+    assert sorted(rows["slot"].unique()) == [0, 1, 2, 3]
+    assert (rows["started_ms"] >= rows["scheduled_ms"]).all()
+    assert rows["scheduled_ms"].max() < 3000
+    for _, own in rows.groupby("slot"):
+        thought_ms = own["scheduled_ms"].to_numpy()[1:] - own["ended_ms"].to_numpy()[:-1]
+        assert (thought_ms >= 20 - 1e-6).all()
+    pairs = rows[rows["group"] < rows["group"].max()].groupby("group")
+    assert (pairs["payload"].nunique() == 1).all()
+    assert (pairs["arm"].nunique() == 2).all()
+
+    few = "limits={max_requests=30, max_minutes=5}"
+    ended = abreast("run", str(plan), *closed, "--set", few, "--out", str(tmp_path / "few"))
+    assert ended.returncode == 4
+    assert "limits.max_requests = 30" in ended.stdout
+    run = analysis.read_run(only_run(tmp_path / "few"))
+    assert len(run.requests) == run.counts["planned"] == 30
+
+
 @pytest.mark.alone
 def test_a_minute_of_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
     abreast: Command, plan: Path, tmp_path: Path

@@ -91,6 +91,8 @@ def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Pa
         ("seed=true", ["seed", "True", "integer"]),
         ("traffic.stages=[{rate=5, for='9s'}]", ["traffic", "by stages takes no rate"]),
         ("traffic.arrivals=trace", ["traffic", "trace"]),
+        ("traffic.arrivals=closed", ["traffic", "the closed model takes no rate"]),
+        ("traffic.users=5", ["traffic", 'arrivals = "closed"']),
         ("traffic.trace=t.csv", ["traffic", "by trace takes no rate"]),
     ],
 )
@@ -128,6 +130,17 @@ def test_stages_give_the_length_the_rate_and_the_phases(tmp_path: Path) -> None:
 )
 def test_stages_that_cannot_be_sent_are_refused(tmp_path: Path, stages: str, part: str) -> None:
     assert part in str(refusal(tmp_path, f"traffic.stages={stages}", text=STAGED))
+
+
+def test_a_closed_model_has_users_and_no_schedule(tmp_path: Path) -> None:
+    text = PLAN.replace("rate = 10", 'arrivals = "closed"\nusers = 3\nthink_time = "20ms"')
+    traffic = load(written(tmp_path, text)).traffic
+    assert traffic.is_closed
+    assert traffic.concurrency == 3
+    assert traffic.think_time == 0.02
+    assert traffic.expected_requests is None
+    assert "the closed model takes no slots" in str(refusal(tmp_path, "traffic.slots=9", text=text))
+    assert "needs users" in str(refusal(tmp_path, text=text.replace("users = 3\n", "")))
 
 
 def test_a_plan_with_a_trace_knows_its_length(tmp_path: Path) -> None:

@@ -126,6 +126,13 @@ def test_accounts_add_up_whatever_is_reported(
 
 
 def test_what_was_begun_without_a_record_is_missing_and_the_rest_unsent() -> None:
+    assert run_folder.account(planned=None, begun=60, ended=50, dropped=0) == {
+        "planned": 60,
+        "ended": 50,
+        "dropped": 0,
+        "unsent": 0,
+        "missing": 10,
+    }
     assert run_folder.account(planned=100, begun=60, ended=50, dropped=5) == {
         "planned": 100, "ended": 50, "dropped": 5, "unsent": 40, "missing": 5,
     }  # fmt: skip
