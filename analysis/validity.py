@@ -234,10 +234,10 @@ def _connections(rows: pd.DataFrame) -> Check | None:
 
 
 def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
-    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
-    without = int((rows["slots_busy"] >= slots).sum())
     if run.plan.traffic.is_closed:
         return None  # each user is a slot, and waits for no other
+    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
+    without = int((rows["slots_busy"] >= slots).sum())
     title = "A slot was free"
     if without == 0:
         most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0

@@ -1,8 +1,8 @@
 """When request i is due: arrival times as pure functions of (seed, i).
 
 Arrivals of a changing rate are those of a rate of 1, moved to where the rate's integral reaches
-them: exact for ramps and fractional rates, with nothing left over between stages. Lewis, P. A. W.
-and Shedler, G. S. (1979), Simulation of nonhomogeneous Poisson processes by thinning, section 1.
+them: exact for ramps and fractional rates, with nothing left over between stages. Cinlar, E.
+(1975), Introduction to Stochastic Processes, chapter 4.7.
 
 Poisson arrivals are drawn in fixed blocks, each from a stream of its own, so that a longer run
 begins with the very arrivals of a shorter one, and no process needs another's state.

@@ -67,6 +67,10 @@ class Dispatch:
         metadata = {"run_id": folder.run_id, "worker": str(WORKER)}
         self.records = Recorder(folder.raw / f"requests-{WORKER}.arrows", SCHEMA, metadata)
         self.health_rows = Recorder(folder.raw / f"health-{WORKER}.arrows", HEALTH_SCHEMA, metadata)
+        # What was made so far stays: collections need not walk it while requests are under way.
+        # Before the health is watched, which would count this collection as a pause of the run.
+        gc.collect()
+        gc.freeze()
         self.health = Health()
         self.started = Event()
         self.stopped = Event()
@@ -87,9 +91,6 @@ class Dispatch:
 
     def start(self) -> None:
         """Set time zero and let the slots go."""
-        # What was made so far stays: collections need not walk it while requests are under way.
-        gc.collect()
-        gc.freeze()
         self.start_ns = time.perf_counter_ns() + round(LEAD_S * 1e9)
         self.started.set()
 
