@@ -2,13 +2,10 @@
 
 from locust import events
 
-from experiments.traffic.control import add_options, attach
-from experiments.traffic.users import EndpointUser
+from experiments.traffic import EndpointUser, follow
+
+follow(events)
 
 
 class Slot(EndpointUser):
     """One request in flight at most; the plan says how many slots there are."""
-
-
-events.init_command_line_parser.add_listener(add_options)  # type: ignore[no-untyped-call]
-events.init.add_listener(attach)  # type: ignore[no-untyped-call]

@@ -1,9 +1,7 @@
 """Which arm is faster, by how much, and how sure: the comparison of the arms of one run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -15,16 +13,13 @@ from analysis.read import Run
 from analysis.results import (
     SCHEMA_VERSION,
     Answers,
-    ArmSummary,
-    Counts,
     Difference,
-    ErrorKind,
     Measure,
-    Percentile,
     Report,
-    RunInfo,
     ShiftPoint,
 )
+from analysis.slo import judge_slo
+from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
 from analysis.swap import Swap, mean_ratio, quantile_ratio, shift
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
@@ -41,7 +36,6 @@ SHIFT_QUANTILES = (
 )
 _SEED = 20_260_101
 """Of the sign flips: fixed, so that the same records always give the same verdict."""
-_PERCENTILE_POINTS = 80
 
 METHOD = (
     "Requests close in time share their luck, so the unit is the time window: the measured phase "
@@ -55,17 +49,9 @@ METHOD = (
     "Error rates take the larger p-value of an exact conditional test and the same swap test; "
     "their interval is Newcombe's, widened for bursts. Guarded metrics are corrected by Holm.",
 )
-CANNOT_TELL = (
+ANOTHER_DEPLOYMENT = (
     "Whether another deployment of the same models would give the same: this is one deployment of "
-    "each.",
-    "How the arms behave under other traffic, payloads or instance counts than these.",
-)
-IN_A_CLOSED_LOOP = (
-    "How long requests would wait under traffic that does not slow down with the endpoint: in this "
-    "closed loop each user waited for an answer before sending again.",
-)
-ON_ONE_MACHINE = (
-    "How fast the arms are on hardware of their own: they shared this machine with the generator.",
+    "each."
 )
 
 
@@ -110,7 +96,7 @@ def compare(run: Run) -> Comparison:
     """Compare every arm of a run with its baseline."""
     rows = run.measured
     signs = draw_signs(np.random.default_rng(_SEED))
-    baseline = run.plan.compare.baseline
+    baseline = run.plan.comparison.baseline
     others = [arm for arm in run.plan.arms if arm != baseline]
     is_closed = run.plan.traffic.is_closed
     measures: tuple[Measure, ...] = ("service",) if is_closed else ("response", "service")
@@ -120,7 +106,7 @@ def compare(run: Run) -> Comparison:
     for arm in others:
         for measure in measures:
             sample = _sample(run, rows, baseline, arm, measure)
-            guarded = run.plan.compare.guarded if measure == measures[0] else {}
+            guarded = run.plan.comparison.guarded if measure == measures[0] else {}
             for metric in dict.fromkeys((*LATENCY_METRICS, *_latency_metrics(guarded))):
                 found = _latency(sample, metric, signs)
                 if isinstance(found, Swap) and metric in guarded:
@@ -137,18 +123,17 @@ def compare(run: Run) -> Comparison:
     report = Report(
         schema_version=SCHEMA_VERSION,
         question="compare",
-        run=_info(run, rows),
+        run=run_info(run, rows),
         verdict=judge(differences, checks, answers),
         checks=checks,
-        arms=tuple(_summary(run, rows, arm) for arm in run.plan.arms),
+        arms=tuple(arm_summary(run, rows, arm) for arm in run.plan.arms),
         differences=tuple(differences),
         shifts=tuple(shifts),
+        slo=judge_slo(run, rows),
         answers=answers,
-        errors=_errors(rows),
+        errors=error_kinds(rows),
         method=METHOD,
-        cannot_tell=CANNOT_TELL
-        + (IN_A_CLOSED_LOOP if is_closed else ())
-        + (ON_ONE_MACHINE if run.plan.endpoint.is_loopback else ()),
+        cannot_tell=(ANOTHER_DEPLOYMENT, *cannot_tell(run)),
     )
     return Comparison(report=report)
 
@@ -199,7 +184,7 @@ def _latency_difference(
     swap = found if isinstance(found, Swap) else None
     return Difference(
         arm=arm,
-        baseline=run.plan.compare.baseline,
+        baseline=run.plan.comparison.baseline,
         metric=metric,
         measure=measure,
         unit="ms",
@@ -224,7 +209,7 @@ def _classified(item: Difference, measured_s: float) -> Difference:
 
 
 def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> Difference:
-    baseline = run.plan.compare.baseline
+    baseline = run.plan.comparison.baseline
     sent = rows[rows["outcome"] != "dropped"]
     at_s = _decisive_time_s(sent)
     failed = (sent["outcome"] != "ok").astype(float)
@@ -254,7 +239,7 @@ def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> D
         arm_value=found.arm_rate,
         ratio=None,
         difference=found.difference,
-        margin=run.plan.compare.guarded["error_rate"],
+        margin=run.plan.comparison.guarded["error_rate"],
         tail_requests=found.failed,
         precision="enough" if found.difference else "refused",
         call="undecided" if found.difference else "refused",
@@ -267,106 +252,14 @@ def _error_difference(run: Run, rows: pd.DataFrame, arm: str, signs: Signs) -> D
 
 def _answers(run: Run, rows: pd.DataFrame) -> Answers | None:
     wanted = run.plan.answers
-    ok = rows[rows["outcome"] == "ok"]
+    # A locustfile's own body that is none of the payloads has no number, and so no vote.
+    ok = rows[(rows["outcome"] == "ok") & (rows["payload"] >= 0)]
     if wanted is None or ok.empty:
         return None
     return compare_answers(
         ok[["payload", "arm", "prediction"]],
         run.labels,
-        baseline=run.plan.compare.baseline,
+        baseline=run.plan.comparison.baseline,
         arms=tuple(run.plan.arms),
         tolerance=wanted.tolerance,
-    )
-
-
-def _summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
-    own = rows[(rows["arm"] == arm) & (rows["outcome"] != "dropped")]
-    ok = own[own["outcome"] == "ok"]
-    shares = {name: each.share for name, each in run.plan.arms.items()}
-    return ArmSummary(
-        name=arm,
-        share=shares[arm] / sum(shares.values()),
-        requests=len(own),
-        succeeded=len(ok),
-        failed=len(own) - len(ok),
-        error_rate=(len(own) - len(ok)) / len(own) if len(own) else None,
-        mean_response_ms=float(ok["response_ms"].mean())
-        if len(ok) and not run.plan.traffic.is_closed
-        else None,
-        mean_service_ms=float(ok["service_ms"].mean()) if len(ok) else None,
-        percentiles=_percentiles(ok, is_closed=run.plan.traffic.is_closed),
-    )
-
-
-def _percentiles(ok: pd.DataFrame, *, is_closed: bool) -> tuple[Percentile, ...]:
-    """Give quantiles at equal steps of nines, down to the last that a single request decides."""
-    if ok.empty:
-        return ()
-    nines = np.linspace(0, math.log10(len(ok)), _PERCENTILE_POINTS)
-    quantiles = np.unique(np.concatenate([1 - 10**-nines, [0.5, 0.9, 0.95, 0.99, 0.999]]))
-    quantiles = quantiles[quantiles <= 1 - 1 / len(ok)]
-    response, service = (
-        np.quantile(ok[f"{measure}_ms"].to_numpy(), quantiles, method="inverted_cdf")
-        for measure in ("response", "service")
-    )
-    return tuple(
-        Percentile(
-            quantile=float(q), response_ms=None if is_closed else float(r), service_ms=float(s)
-        )
-        for q, r, s in zip(quantiles, response, service, strict=True)
-    )
-
-
-def _errors(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
-    failed = rows[~rows["outcome"].isin(["ok", "dropped"])]
-    kinds = []
-    for (arm, outcome), group in failed.groupby(["arm", "outcome"], dropna=False):
-        examples = group["error"].dropna()
-        kinds.append(
-            ErrorKind(
-                arm=arm if isinstance(arm, str) else None,
-                outcome=str(outcome),
-                count=len(group),
-                first_s=float(group["scheduled_ms"].min()) / 1e3,
-                last_s=float(group["scheduled_ms"].max()) / 1e3,
-                example=None if examples.empty else str(examples.iloc[0]),
-            )
-        )
-    return tuple(sorted(kinds, key=lambda kind: -kind.count))
-
-
-def _planned_rps(run: Run) -> float | None:
-    traffic = run.plan.traffic
-    if traffic.trace is not None:
-        return run.counts["planned"] / traffic.planned_s
-    return traffic.rate_rps
-
-
-def _info(run: Run, rows: pd.DataFrame) -> RunInfo:
-    plan, manifest = run.plan, run.manifest
-    measured_s = run.end_s - run.start_s
-    sent = int((rows["outcome"] != "dropped").sum())
-    plan_text = run.path / "plan.toml"
-    return RunInfo(
-        id=run.id,
-        plan=manifest["plan_name"],
-        endpoint=plan.endpoint.name,
-        target=plan.endpoint.target,
-        started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
-        measured_s=measured_s,
-        warmup_s=plan.traffic.warmup,
-        rate_rps=_planned_rps(run),
-        achieved_rps=sent / measured_s,
-        routing=plan.traffic.routing,
-        arrivals=plan.traffic.arrivals,
-        transport=plan.traffic.transport,
-        seed=plan.seed,
-        payloads=manifest.get("payloads", {}).get("distinct", 0),
-        counts=Counts(**run.counts),
-        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
-        ended_as=manifest["ended_as"],
-        versions=manifest.get("versions", {}),
-        host=manifest.get("host", {}),
-        subject=manifest.get("subject", {}),
-        conditions=manifest.get("conditions", {}),
     )

@@ -99,6 +99,19 @@ def too_short(span_s: float, memory_s: float) -> Refusal | None:
     )
 
 
+def guard_of(span_s: float, memory_s: float) -> Guard:
+    """Which cosines guard a run that is short for how long its noise lasts."""
+    if not _below(span_s, 60 * memory_s):
+        return "none"
+    return "E2" if _below(span_s, 12 * memory_s) else "E4"
+
+
+def cosine_waves(guard: Guard) -> Floats:
+    """The guard's slowest cosines over the finest windows, a row each."""
+    midpoints = (np.arange(WINDOWS) + 0.5) / WINDOWS
+    return np.asarray(np.cos(np.pi * np.outer(np.arange(1, _COSINES[guard] + 1), midpoints)))
+
+
 def measure_noise(
     score: Floats,
     baseline_counts: Floats,
@@ -120,13 +133,10 @@ def measure_noise(
         return scales
     if np.abs(score).max() < _NOTHING:
         return Refusal(reason="The values do not vary in time, so there is no noise to judge by.")
-    guard: Guard = "none"
-    if _below(span_s, 60 * memory_s):
-        guard = "E2" if _below(span_s, 12 * memory_s) else "E4"
+    guard = guard_of(span_s, memory_s)
     # The guard's cosines see only slow swings and each weighs the whole run, so no window of theirs
     # need hold many requests: they stay on the finest windows where the flips are on coarser ones.
-    midpoints = (np.arange(WINDOWS) + 0.5) / WINDOWS
-    waves = np.cos(np.pi * np.outer(np.arange(1, _COSINES[guard] + 1), midpoints))
+    waves = cosine_waves(guard)
     correlations = [_autocorrelation(merged(score, windows)) for windows in scales]
     inflation = [math.sqrt((1 + r) / (1 - r)) for r in correlations]
     variance = max(

@@ -22,7 +22,8 @@ def foreseen(plan: Plan) -> tuple[str, ...]:
     if traffic.rate_rps is None:  # the plan does not say
         return tuple(said)
     smallest = traffic.rate_rps * traffic.measured_s * min(shares) / sum(shares)
-    for metric in plan.compare.margins:
+    guarded = plan.comparison.margins if plan.question == "compare" else ()
+    for metric in guarded:
         quantile = quantile_of(metric)
         if quantile is None:
             continue

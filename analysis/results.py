@@ -12,6 +12,11 @@ SCHEMA_VERSION = 1
 Call = Literal["worse", "better", "same", "undecided", "refused"]
 """worse: slower, or more errors. refused: too few requests or too short a run for any statement."""
 
+State = Literal["better", "worse", "same", "met", "broken", "undecided", "untrusted"]
+"""What a verdict is: of a comparison, or of an SLO (met or broken)."""
+
+SloCall = Literal["met", "broken", "undecided", "refused"]
+
 Measure = Literal["response", "service", "outcome"]
 """response: from the scheduled start. service: from the real start. outcome: failed or not."""
 
@@ -75,6 +80,34 @@ class ShiftPoint:
     arm_ms: float
     ratio: float
     interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloResult:
+    """One limit of the SLO: what it asks of an arm, and what was found.
+
+    At most the share `allowed` of `requests` may miss the limit; `missed` did. A request misses a
+    latency limit unless a good answer came within `limit_ms`; it misses the error rate, whose
+    `limit_ms` is `None`, by failing or being dropped. `value_ms` is the latency at the percentile,
+    `None` where failures reach it. `interval` is that of the share missed; each of its ends holds
+    at 95 %. With `window_s`, requests and misses are those of the worst stretch of that length,
+    which begins `at_s` into the run.
+    """
+
+    arm: str
+    phase: str | None
+    metric: str
+    measure: Measure
+    limit_ms: float | None
+    allowed: float
+    window_s: float | None
+    requests: int
+    missed: int
+    interval: Interval | None
+    value_ms: float | None
+    at_s: float | None
+    call: SloCall
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +241,7 @@ class RunInfo:
 class Verdict:
     """One sentence, what else belongs to it, and one exit code."""
 
-    state: Literal["better", "worse", "same", "undecided", "untrusted"]
+    state: State
     validity: Literal["VALID", "SUSPECT", "INVALID"]
     sentence: str
     context: tuple[str, ...]
@@ -227,6 +260,7 @@ class Report:
     arms: tuple[ArmSummary, ...]
     differences: tuple[Difference, ...]
     shifts: tuple[ShiftPoint, ...]
+    slo: tuple[SloResult, ...]
     answers: Answers | None
     errors: tuple[ErrorKind, ...]
     method: tuple[str, ...]

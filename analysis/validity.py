@@ -20,6 +20,8 @@ from analysis.split import traffic_split
 LATE_MS = 5.0
 LATE_SHARE_OF_MEDIAN = 0.05
 MOST_LATE = 0.01
+FEWEST_LATE = 5
+"""So many late requests make a run INVALID; fewer, of a small number, make it SUSPECT."""
 MOST_CPU = 0.85
 MOST_CPU_SECONDS = 0.05
 MOST_LOOP_LAG_MS = 250.0
@@ -49,7 +51,7 @@ def check_run(run: Run) -> tuple[Check, ...]:
     rows = run.measured
     checks = (
         _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows),
-        _connections(rows), _warmup(run), _instances(run), _drift(run, rows), _failures(rows),
+        _connections(rows), _warmup(run), _instances(run), _drift(run, rows), _failures(run, rows),
         _answers(run, rows), _retries(rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
@@ -87,6 +89,8 @@ def _records(run: Run) -> Check:
     if ended_as == "running":
         said = f"{finding}; the run has not ended, or its supervisor was killed"
         return _check("records", title, "warn", said, "Judge the run when it has ended.")
+    if ended_as == "stopped":  # as the plan wanted it
+        return _check("records", title, "ok", f"{finding}; the run stopped itself before its end")
     if ended_as != "complete":
         said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
         state: State = "warn" if ended_as == "interrupted" else "fail"
@@ -150,7 +154,8 @@ def _generator(run: Run, rows: pd.DataFrame) -> Check:
             "Give more slots (traffic.slots), or a lower rate.",
         )  # fmt: skip
     bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
-    late = float((free["lateness_ms"] > bound_ms).mean())
+    late_requests = int((free["lateness_ms"] > bound_ms).sum())
+    late = late_requests / len(free)
     p99_ms = float(free["lateness_ms"].quantile(0.99))
     cpu = _each_second(run, "cpu")
     most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
@@ -168,7 +173,8 @@ def _generator(run: Run, rows: pd.DataFrame) -> Check:
         )
     if unstarted:
         steps.append("Give more slots (traffic.slots), or a lower rate.")
-    state: State = "fail" if late > MOST_LATE else "warn" if steps else "ok"
+    is_late = late > MOST_LATE and late_requests >= FEWEST_LATE
+    state: State = "fail" if is_late else "warn" if steps else "ok"
     return _check("generator", title, state, said, " ".join(steps) or None)
 
 
@@ -253,7 +259,7 @@ def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
 
 
 def _warmup(run: Run) -> Check:
-    cut = int((run.requests["phase"] != "measure").sum())
+    cut = len(run.requests) - len(run.measured)
     title = "Warm-up cut"
     if cut == 0:
         step = "Set traffic.warmup to 10s or more: first requests open connections and caches."
@@ -303,16 +309,17 @@ def _drift(run: Run, rows: pd.DataFrame) -> Check:
     return _check("drift", "Steady", "ok", finding)
 
 
-def _failures(rows: pd.DataFrame) -> Check:
+def _failures(run: Run, rows: pd.DataFrame) -> Check:
     sent = rows[rows["outcome"] != "dropped"]
     failed = int((sent["outcome"] != "ok").sum())
     finding = f"{count(failed)} of {count(len(sent))} requests failed"
     by_arm = (sent["outcome"] != "ok").groupby(sent["arm"]).mean()
-    if len(by_arm) and float(by_arm.min()) > MOST_FAILED_EVERYWHERE:
+    decides = run.plan.question != "load"  # there, failing is an answer
+    if decides and len(by_arm) and float(by_arm.min()) > MOST_FAILED_EVERYWHERE:
         step = "See the errors by kind; what is left says little of either arm."
         return _check("failures", "Few failures", "fail", f"{finding}, in every arm", step)
     if failed > MOST_FAILED * max(len(sent), 1):
-        step = "See the errors by kind: latency is that of the requests that succeeded only."
+        step = "See the errors by kind; percentiles are those of the requests that succeeded."
         return _check("failures", "Few failures", "warn", finding, step)
     return _check("failures", "Few failures", "ok", finding)
 

@@ -6,15 +6,21 @@ called from its estimate, its interval and its margin, and the worst call decide
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from analysis.render import format as fmt
-from analysis.results import Answers, Call, Check, Difference, Estimate, Verdict
+from analysis.results import Answers, Call, Check, Difference, Estimate, State, Verdict
 from analysis.validity import validity_of
 
 ALPHA = 0.05
-State = Literal["better", "worse", "same", "undecided", "untrusted"]
-EXIT_CODES: dict[State, int] = {"better": 0, "same": 0, "worse": 1, "undecided": 3, "untrusted": 4}
+EXIT_CODES: dict[State, int] = {
+    "better": 0,
+    "same": 0,
+    "met": 0,
+    "worse": 1,
+    "broken": 1,
+    "undecided": 3,
+    "untrusted": 4,
+}
 _LONGEST_EXTENSION = 100
 _FOUND = (
     (("worse",), "it is worse"),
@@ -98,17 +104,9 @@ def judge(
 ) -> Verdict:
     """Give the verdict over all guarded metrics of all arms."""
     checks = tuple(checks)
+    if refusal := untrusted(checks):
+        return refusal
     guarded = [d for d in differences if d.margin is not None]
-    validity = validity_of(checks)
-    if validity == "INVALID":
-        failed = next(check for check in checks if check.state == "fail")
-        return Verdict(
-            state="untrusted",
-            validity=validity,
-            sentence=f'Do not read on: this run fails the check "{failed.title}".',
-            context=tuple(text for text in (f"{failed.finding}.", failed.next_step) if text),
-            exit_code=EXIT_CODES["untrusted"],
-        )
     calls = {d.call for d in guarded}
     state: State
     if "worse" in calls:
@@ -120,10 +118,24 @@ def judge(
     chosen = _decisive(state, guarded)
     return Verdict(
         state=state,
-        validity=validity,
+        validity=validity_of(checks),
         sentence=_sentence(state, chosen, guarded),
         context=(*_beside(chosen, guarded), *_about_answers(answers)),
         exit_code=EXIT_CODES[state],
+    )
+
+
+def untrusted(checks: Iterable[Check]) -> Verdict | None:
+    """Give the verdict that replaces every other where a check fails."""
+    failed = next((check for check in checks if check.state == "fail"), None)
+    if failed is None:
+        return None
+    return Verdict(
+        state="untrusted",
+        validity="INVALID",
+        sentence=f'Do not read on: this run fails the check "{failed.title}".',
+        context=tuple(text for text in (f"{failed.finding}.", failed.next_step) if text),
+        exit_code=EXIT_CODES["untrusted"],
     )
 
 
@@ -143,7 +155,7 @@ def _sentence(state: State, chosen: Difference, guarded: Sequence[Difference]) -
     if state == "better":
         return f"{chosen.arm} is the better arm: {_figure(chosen)}."
     if state == "same":
-        arms = _joined(list(dict.fromkeys(d.arm for d in guarded)))
+        arms = fmt.joined(list(dict.fromkeys(d.arm for d in guarded)))
         return f"No difference that matters between {arms} and {chosen.baseline}."
     return (
         f"Cannot tell yet whether {chosen.arm} differs from {chosen.baseline}: {_figure(chosen)}."
@@ -159,7 +171,7 @@ def _beside(chosen: Difference, guarded: Sequence[Difference]) -> list[str]:
             places = [_where(d.metric) for d in own if d.call in calls]
             if places:
                 whose = "" if arm == chosen.arm else f"{arm}: "
-                said.append(f"{whose}{_joined(places)} {words}")
+                said.append(f"{whose}{fmt.joined(places)} {words}")
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in said]
 
 
@@ -236,7 +248,3 @@ def _is_bounded(item: Difference) -> bool:
     estimate, _ = _effect(item)
     interval = estimate.interval if estimate else None
     return interval is not None and interval.low is not None and interval.high is not None
-
-
-def _joined(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

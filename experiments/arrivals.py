@@ -112,7 +112,8 @@ class Traffic(Table):
         if self.trace is not None:
             return f"arrivals as in {self.trace}"
         if self.is_closed:
-            return f"a closed loop of {self.users:,} users who think for {self.think_time or 0:g} s"
+            thinking = "" if self.think_time is None else f" who think for {self.think_time:g} s"
+            return f"a closed loop of {self.users:,} users{thinking}"
         if self.stages is not None:
             rates = ", ".join(
                 f"{s.rate:g}" + ("" if s.to is None else f" to {s.to:g}") for s in self.stages

@@ -20,6 +20,8 @@ from experiments.errors import FAULT, AbreastError, naming
 
 if TYPE_CHECKING:
     from analysis.results import Report
+    from experiments.plan import Plan
+    from experiments.slo import Threshold
 
 INTERRUPTED = 130
 _NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
@@ -31,8 +33,8 @@ app = typer.Typer(
     name="abreast",
     help="Load-test SageMaker endpoints and compare their variants, with a verdict that says how "
     "sure it is.",
-    epilog="Exit codes: 0 good, 1 worse, 2 usage or plan error, 3 cannot tell yet, 4 cannot be "
-    "trusted, 70 a fault in abreast, 130 interrupted.",
+    epilog="Exit codes: 0 good, 1 worse, or an SLO broken, 2 usage or plan error, 3 cannot tell "
+    "yet, 4 cannot be trusted, 70 a fault in abreast, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -94,6 +96,7 @@ def run(
 
       abreast run my-plan.toml --set traffic.rate=50 --set traffic.duration=10m
     """
+    from analysis.power import foreseen
     from experiments import launch, payloads
     from experiments.invocation import prediction_selector
     from experiments.plan import find, load, text_as_run
@@ -105,7 +108,7 @@ def run(
     bodies = payloads.load(loaded, path)
     with naming(path):
         prediction_selector(loaded.answers)
-    _say(_foreseen(loaded))
+    _say(foreseen(loaded))
     if dry_run:
         typer.echo(_summary(loaded, len(bodies)))
         return
@@ -135,7 +138,14 @@ def compare(
 
       abreast compare reports/20260131-120000-ab-1a2b --json
     """
+    from experiments import run_folder
+
     codes = _fail_codes(fail_on)
+    if "compare" not in run_folder.read_manifest(run_folder.open_folder(run)).get("plan", {}):
+        raise AbreastError(
+            f"{run}: its plan compares nothing: it has no [compare].",
+            f"Judge it by its own question: abreast report {run}",
+        )
     report = _judge(run, write=False)
     _print(report, None, as_json=as_json, quiet=quiet)
     raise typer.Exit(_exit_code(report, codes))
@@ -243,14 +253,13 @@ def _exit_code(report: "Report", fail_on: set[int]) -> int:
 
 
 def _judge(path: Path, *, write: bool) -> "Report":
-    from analysis import compare as judge
-    from analysis import read_run, render
+    from analysis import judge, read_run, render
     from experiments import launch, run_folder
 
     folder = run_folder.open_folder(path)
     if run_folder.read_manifest(folder)["ended_as"] != "running":
         launch.finish(folder)
-    judged = judge(read_run(path)).report
+    judged = judge(read_run(path))
     if write:
         render.write(judged, folder.path)
     return judged
@@ -279,32 +288,35 @@ def _near(path: Path) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def _foreseen(plan: object) -> Iterable[str]:
-    from analysis.power import foreseen
-
-    return foreseen(plan)  # type: ignore[arg-type]
-
-
-def _summary(plan: object, payloads: int) -> str:
-    from experiments.plan import Plan
-
-    assert isinstance(plan, Plan)
+def _summary(plan: "Plan", payloads: int) -> str:
     traffic = plan.traffic
     expected = traffic.expected_requests
     arms = ", ".join(
         f"{arm} ({plan.variant_of(arm) or 'told apart otherwise'})" for arm in plan.arms
     )
     lines = [
-        f"question   {plan.question}: {plan.compare.baseline} is the baseline",
+        f"question   {plan.question}"
+        + (f": {plan.compare.baseline} is the baseline" if plan.compare else ""),
         f"endpoint   {plan.endpoint.name} at {plan.endpoint.target}",
         f"arms       {arms}",
         f"traffic    {traffic.routing}, {traffic.summary}, "
         f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
         f"requests   {'as many as it gives' if expected is None else f'about {expected:,.0f}'}, "
         f"from {payloads:,} payloads, {traffic.concurrency:,} in flight at most",
-        "guarded    " + ", ".join(f"{m} {v:.2%}" for m, v in plan.compare.margins.items()),
     ]
+    if plan.compare:
+        margins = (f"{metric} {margin:.2%}" for metric, margin in plan.compare.margins.items())
+        lines.append(f"guarded    {', '.join(margins)}")
+    lines += [f"slo        {_asked(threshold)}" for threshold in plan.thresholds]
     return "\n".join(lines)
+
+
+def _asked(threshold: "Threshold") -> str:
+    where = f" in {threshold.phase}" if threshold.phase else ""
+    each = f" in every {threshold.window_s:g} s" if threshold.window_s else ""
+    if threshold.limit_ms is None:
+        return f"{threshold.arm}: at most {100 * threshold.allowed:g}% fail{where}{each}"
+    return f"{threshold.arm}: {threshold.metric} within {threshold.limit_ms:g} ms{where}{each}"
 
 
 def _run_summary(path: Path) -> str:

@@ -26,7 +26,7 @@ from experiments.run_folder import RunFolder
 
 Tell = Callable[[Mapping[str, Any]], None]
 
-_ENDED = ("begun", "ended_as", "reason")
+_ENDED = ("begun", "ended_as", "reason", "slo_lost")
 
 
 def run(

@@ -5,7 +5,7 @@ Every error names the file, the key, the value and the rule, and comes before th
 
 import ipaddress
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from experiments.arrivals import Traffic
 from experiments.errors import PlanError, naming
+from experiments.record import WARMUP
+from experiments.slo import Slo, Threshold, thresholds
 from experiments.trace import read_trace, span_s
 from experiments.units import Name, Share, Table, is_latency_metric
 from experiments.units import quantile_of as quantile_of  # noqa: PLC0414 - for analysis
@@ -150,15 +152,27 @@ class Compare(Table):
 class Plan(Table):
     """One experiment, complete."""
 
-    question: Literal["compare"]
+    question: Literal["compare", "load"]
     seed: int = Field(ge=0, lt=2**63)
     endpoint: Endpoint
-    arms: dict[Name, Arm] = Field(min_length=2, max_length=16)
+    arms: dict[Name, Arm] = Field(min_length=1, max_length=16)
     request: Request
     answers: Answers | None = None
     traffic: Traffic
     limits: Limits | None = None
-    compare: Compare
+    slo: Slo | None = None
+    compare: Compare | None = None
+
+    @property
+    def comparison(self) -> Compare:
+        """What is compared, in a plan whose question is to compare."""
+        assert self.compare is not None
+        return self.compare
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """What the arms must keep; none without an [slo]."""
+        return thresholds(self.slo, self.arms) if self.slo else ()
 
     def variant_of(self, arm: str) -> str | None:
         """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
@@ -167,11 +181,7 @@ class Plan(Table):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        if self.compare.baseline not in self.arms:
-            raise ValueError(
-                f'compare.baseline is "{self.compare.baseline}", but the arms are '
-                + ", ".join(self.arms)
-            )
+        self._can_be_answered()
         if self.traffic.routing == "weighted":
             told = [name for name, arm in self.arms.items() if arm.request.is_given]
             if told:
@@ -182,6 +192,38 @@ class Plan(Table):
         if self.traffic.routing == "paired" and len({a.share for a in self.arms.values()}) > 1:
             raise ValueError('traffic.routing = "paired" sends to every arm alike; leave out share')
         return self._stays_within_limits()
+
+    def _can_be_answered(self) -> None:
+        if self.question == "compare":
+            if self.compare is None or len(self.arms) < 2:
+                raise ValueError('question = "compare" needs two arms or more, and [compare]')
+        elif self.slo is None:
+            raise ValueError('question = "load" needs [slo], such as p99 = "300ms"')
+        arms = ", ".join(self.arms)
+        if self.compare is not None and self.compare.baseline not in self.arms:
+            raise ValueError(
+                f'compare.baseline is "{self.compare.baseline}", but the arms are {arms}'
+            )
+        if self.slo is None:
+            return
+        for arm in self.slo.arms:
+            if arm not in self.arms:
+                raise ValueError(f'slo.arms names "{arm}", but the arms are {arms}')
+        phases = [phase.name for phase in self.traffic.phases if phase.name != WARMUP]
+        for phase in self.slo.phases:
+            if phase not in phases:
+                raise ValueError(
+                    f'slo.phases names "{phase}", but what is measured is {", ".join(phases)}'
+                )
+        shortest_s = min([self.traffic.measured_s, *self._lengths_s(self.slo.phases)])
+        if self.slo.window and 0 < shortest_s < self.slo.window:
+            raise ValueError(
+                f"slo.window is {self.slo.window:g} s, longer than the {shortest_s:g} s of what "
+                "it must hold in"
+            )
+
+    def _lengths_s(self, phases: Iterable[str]) -> list[float]:
+        return [p.end_s - p.start_s for p in self.traffic.phases if p.name in phases]
 
     def _stays_within_limits(self) -> Self:
         if self.limits is None:

@@ -8,9 +8,10 @@ and what is missing or not finite is an en dash.
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from analysis.results import Call, Check, Difference, Estimate, Interval
+from analysis.results import Call, Check, Difference, Estimate, Interval, SloCall
 
 MINUS = "\u2212"
 DASH = "\u2013"
@@ -33,10 +34,26 @@ STATE_WORDS = {
     "better": "Better",
     "worse": "Worse",
     "same": "No difference that matters",
+    "met": "The SLO is kept",
+    "broken": "The SLO is broken",
     "undecided": "Cannot tell yet",
     "untrusted": "Cannot be trusted",
 }
-STATE_SYMBOLS = {"better": "▼", "worse": "▲", "same": "≈", "undecided": "?", "untrusted": "✗"}
+STATE_SYMBOLS = {
+    "better": "▼",
+    "worse": "▲",
+    "same": "≈",
+    "met": "✓",
+    "broken": "✗",
+    "undecided": "?",
+    "untrusted": "✗",
+}
+SLO_WORDS: dict[SloCall, str] = {
+    "met": "✓ met",
+    "broken": "✗ broken",
+    "undecided": "? cannot tell yet",
+    "refused": f"{DASH} no verdict",
+}
 CHECK_SYMBOLS = {"ok": "✓", "warn": "!", "fail": "✗"}
 QUESTIONS = {
     "compare": "A/B comparison",
@@ -193,9 +210,14 @@ def count(n: int | None) -> str:
     return DASH if n is None else f"{n:,}".replace("-", MINUS)
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Write a count and its noun, in the plural unless it is one."""
-    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+    return f"{count(n)} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Write names as a list: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def rate(rps: float | None) -> str:

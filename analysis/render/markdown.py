@@ -18,6 +18,9 @@ def render(report: Report) -> str:
         parts.append(f"**{tables.NOT_TO_BE_RELIED_ON}**")
     for arm, baseline in tables.compared(report):
         parts += _comparison(report, arm, baseline)
+    if report.slo:
+        parts.append(_slo(report))
+        parts += ["\n".join(f"- {text(note)}" for note in tables.slo_notes(report))]
     if report.differences:
         parts.append(tables.margins_sentence(report))
     if report.checks:
@@ -30,7 +33,7 @@ def render(report: Report) -> str:
         f"Run {code(report.run.id)} on endpoint {code(report.run.endpoint)}: "
         f"{tables.counts_sentence(report)}."
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def text(foreign: str, limit: int = 600) -> str:
@@ -77,6 +80,19 @@ def _table(shown: tuple[tables.Row, ...], baseline: str, arm: str, level: str) -
         values = (row.label, row.baseline, row.arm, change.value, change.interval_unit)
         drawn = f"`{bar(row.drawing)}`" if row.drawing else ""
         lines.append(f"| {' | '.join(values)} | {drawn} | {row.word} |")
+    return "\n".join(lines)
+
+
+def _slo(report: Report) -> str:
+    lines = [
+        "| SLO | where | found | missed | 90% interval | may miss | |",
+        "|:--|:--|--:|--:|--:|--:|:--|",
+    ]
+    lines += [
+        f"| {text(row.source.arm, 40)} {row.asks} | {text(row.where)} | {row.value} | "
+        f"{row.missed} | {row.interval} | {row.allowed} | {row.word} |"
+        for row in tables.slo_rows(report)
+    ]
     return "\n".join(lines)
 
 

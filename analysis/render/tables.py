@@ -14,6 +14,7 @@ from analysis.results import (
     Percentile,
     Report,
     ShiftPoint,
+    SloResult,
 )
 
 LATENCY: dict[Measure, str] = {
@@ -56,6 +57,52 @@ class Row:
     absolute: str | None
     word: str
     drawing: Drawing | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloRow:
+    """One limit of the SLO, as words: what it asks, where, and what was found."""
+
+    source: SloResult
+    asks: str
+    where: str
+    value: str
+    missed: str
+    interval: str
+    allowed: str
+    word: str
+
+
+def slo_rows(report: Report) -> tuple[SloRow, ...]:
+    """Word every limit of the SLO, in the plan's order."""
+    return tuple(
+        SloRow(
+            source=result,
+            asks=f"{result.metric} within {write.latency(result.limit_ms)}"
+            if result.limit_ms is not None
+            else "failures",
+            where=_slo_scope(result),
+            value=write.DASH if result.value_ms is None else write.latency(result.value_ms),
+            missed=write.share(result.missed / result.requests) if result.requests else write.DASH,
+            interval=write.share_interval(result.interval),
+            allowed=write.share(result.allowed),
+            word=write.SLO_WORDS[result.call],
+        )
+        for result in report.slo
+    )
+
+
+def _slo_scope(result: SloResult) -> str:
+    where = write.plain(result.phase, 24) if result.phase else "whole run"
+    if result.window_s is None:
+        return where
+    each = f"any {write.duration(result.window_s)} of {where}"
+    return each if result.at_s is None else f"{each}, worst at {write.duration(result.at_s)}"
+
+
+def slo_notes(report: Report) -> tuple[str, ...]:
+    """Say why limits have no verdict, or what settled them; a reason that many share once."""
+    return tuple(dict.fromkeys(result.reason for result in report.slo if result.reason))
 
 
 def judged(report: Report) -> Measure:

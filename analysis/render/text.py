@@ -11,6 +11,7 @@ from analysis.results import Report
 
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
 _CALL_COLOURS = {"better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED}
+_SLO_COLOURS = {"met": _GREEN, "broken": _RED, "undecided": _YELLOW}
 _CHECK_COLOURS = {"ok": _GREEN, "warn": _YELLOW, "fail": _RED}
 
 
@@ -28,6 +29,9 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
         yield _wrap(tables.NOT_TO_BE_RELIED_ON, width)
     for arm, baseline in tables.compared(report):
         yield from _comparison(report, arm, baseline, width)
+    if report.slo:
+        yield _slo(report, width)
+        yield [line for note in tables.slo_notes(report) for line in _wrap(note, width)]
     if report.differences:
         yield _wrap(tables.margins_sentence(report), width)
     yield _trust(report, width)
@@ -69,13 +73,40 @@ def _table(
             write.plain(name, most if name.isascii() else most // 2) for name in (baseline, arm)
         ]
         table = [["", *names, "change", f"{level} interval", ""], *rows]
-        cells = [max(cell_len(line[i]) for line in table) for i in range(6)]
-        if sum(cells) + 2 * len(cells[1:]) <= width:
+        if sum(_widths(table)) + 2 * 5 <= width:
             break
+    return _aligned(table, ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)])
+
+
+def _slo(report: Report, width: int) -> list[str]:
+    shown = tables.slo_rows(report)
+    table = [["SLO", "found", "missed", "90% interval", "may", ""]]
+    for most in (24, 12, 6):
+        table[1:] = [
+            [f"{write.plain(row.source.arm, most)} {row.asks}", row.value, row.missed,
+             row.interval, row.allowed, row.word]
+            for row in shown
+        ]  # fmt: skip
+        if sum(_widths(table)) + 2 * 5 <= width:
+            break
+    lines = _aligned(table, ["", *(_SLO_COLOURS.get(row.source.call, "") for row in shown)])
+    return [
+        piece
+        for line, where in zip(lines, ["", *(row.where for row in shown)], strict=True)
+        for piece in ([line] if where in ("", "whole run") else [line, f"  {where}"])
+    ]
+
+
+def _widths(table: list[list[str]]) -> list[int]:
+    return [max(cell_len(line[i]) for line in table) for i in range(len(table[0]))]
+
+
+def _aligned(table: list[list[str]], colours: list[str]) -> list[str]:
+    """Line up a table: the first column to the left, the last as it is, the rest to the right."""
+    cells = _widths(table)
     lines = []
-    colours = ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)]
     for (label, *numbers, word), colour in zip(table, colours, strict=True):
-        aligned = [" " * (n - cell_len(x)) + x for n, x in zip(cells[1:5], numbers, strict=True)]
+        aligned = [" " * (n - cell_len(x)) + x for n, x in zip(cells[1:-1], numbers, strict=True)]
         start = "  ".join([label + " " * (cells[0] - cell_len(label)), *aligned])
         lines.append(f"{start}  {_paint(word, colour)}" if word else start)
     return lines
@@ -97,7 +128,7 @@ def _verdict(report: Report, width: int) -> list[str]:
     lines = []
     if report.verdict.validity == "SUSPECT":
         lines.append(_paint("Suspect: see the checks marked ! above.", _YELLOW))
-    colour = _CALL_COLOURS.get(report.verdict.state, "")
+    colour = {**_CALL_COLOURS, **_SLO_COLOURS}.get(report.verdict.state, "")
     sentence = _wrap(report.verdict.sentence, width)
     lines += [_paint(_paint(line, colour), _BOLD) for line in sentence]
     return lines + _wrap(" ".join(report.verdict.context), width)

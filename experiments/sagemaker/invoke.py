@@ -4,6 +4,7 @@ A transport is a function from boto3's keyword arguments to a Reply. It never ra
 endpoint or a network can do, never retries, and reads the body within the timed region.
 """
 
+import io
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ import boto3
 import botocore.awsrequest
 import botocore.exceptions as failures
 from botocore.config import Config
+from botocore.response import StreamingBody
 
 from experiments.plan import Endpoint
 
@@ -42,6 +44,25 @@ class Reply(NamedTuple):
     variant: str | None = None
     retries: int | None = None
     new_connection: bool | None = None
+    answer: Mapping[str, Any] | None = None
+    """What boto3 returned; its Body has been read."""
+    exception: Exception | None = None
+    """What boto3 raised."""
+
+    def as_boto3(self) -> dict[str, Any]:
+        """Give the call's answer as boto3 gives it, with a Body that is still to be read.
+
+        Raises:
+            Exception: what boto3 raised, in the call or in reading its Body.
+        """
+        if self.exception is not None:
+            try:
+                raise self.exception
+            finally:
+                del self  # the traceback would hold this reply, which holds the exception
+        assert self.answer is not None
+        assert self.body is not None
+        return {**self.answer, "Body": StreamingBody(io.BytesIO(self.body), len(self.body))}
 
 
 Transport = Callable[[Mapping[str, Any]], Reply]
@@ -227,6 +248,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
                 variant=failure.variant,
                 retries=failure.retries,
                 new_connection=_stamps.new_connection,
+                exception=error,
             )
         meta = answer["ResponseMetadata"]
         return Reply(
@@ -241,6 +263,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             variant=answer.get("InvokedProductionVariant"),
             retries=meta.get("RetryAttempts"),
             new_connection=_stamps.new_connection,
+            answer=answer,
         )
 
     return invoke

@@ -1,12 +1,13 @@
-"""Hangs a run on Locust's events: prepares it, starts its clock, drains it, and closes its records.
+"""Hangs a run on Locust's events: starts its clock, drains it, closes its records, has it judged.
 
-The run ends when the slots have served the schedule, or when it is stopped; never by Locust's own
-run time. Everything that was sent is awaited and recorded before Locust is told to quit.
+The run ends when the slots have served the schedule, when the time of users with tasks of their
+own is over, or when it is stopped; never by Locust's own run time. Everything that was sent is
+awaited and recorded before Locust is told to quit.
 """
 
-import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -15,66 +16,24 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
+from gevent.event import Event
 from gevent.os import tp_read
+from locust.runners import STATE_CLEANUP, STATE_STOPPED
 
 from experiments import child, fingerprint, payloads, run_folder
 from experiments.errors import FAULT, AbreastError
 from experiments.sagemaker.endpoint import EndpointFacts
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.traffic.dispatch import Dispatch
-from experiments.traffic.prepare import Prepared, prepare
-from experiments.traffic.users import EndpointUser
+from experiments.traffic.prepare import Prepared
+from experiments.traffic.users import give_clients
 
 DRAIN_S = READ_TIMEOUT_S + 5
+INTERRUPTED = 130
 _FEWEST_FOR_ERROR_RATE = 100
 
 
-def add_options(parser: Any) -> None:
-    """Add this project's options to Locust's own."""
-    group = parser.add_argument_group("abreast")
-    group.add_argument("--plan", metavar="PLAN", help="A plan's name or TOML file; try ab.")
-    group.add_argument(
-        "--set",
-        dest="plan_overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="Set one key of the plan, such as traffic.rate=50.",
-    )
-    group.add_argument(
-        "--out", metavar="DIR", default="reports", help="Where run folders are made."
-    )
-    # For the process that supervises this one.
-    group.add_argument("--supervised-run", metavar="DIR", help=argparse.SUPPRESS)
-    group.add_argument("--progress-fd", type=int, default=-1, help=argparse.SUPPRESS)
-
-
-def attach(environment: Any, **_: object) -> None:
-    """Prepare the run that the options ask for, and follow Locust's events with it.
-
-    Ends the process with the error's exit code, and one clear message, when it cannot be run.
-    """
-    options = environment.parsed_options
-    try:
-        if not options.plan:
-            raise AbreastError("There is no plan.", "Give one: --plan ab, or --plan FILE.toml.")
-        if options.master or options.worker:
-            # Each process would send the whole schedule.
-            raise AbreastError(
-                "A plan is sent from one process.", "Leave out --processes, --master and --worker."
-            )
-        prepared = prepare(
-            options.plan, options.plan_overrides, start_local=options.supervised_run is None
-        )
-    except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
-        _give_up(options, error)
-    options.num_users = prepared.plan.traffic.concurrency
-    options.spawn_rate = prepared.plan.traffic.concurrency
-    environment.stop_timeout = DRAIN_S
-    _Run(environment, prepared).follow()
-
-
-def _give_up(options: Any, error: Exception) -> NoReturn:
+def give_up(options: Any, error: Exception) -> NoReturn:
     """End the process with a message: Locust swallows what a listener of its events raises."""
     if isinstance(error, AbreastError | OSError):
         message, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
@@ -96,17 +55,24 @@ def _tell(options: Any, message: dict[str, object]) -> None:
             options.progress_fd = -1  # the supervisor is gone; its end of our stdin ends us
 
 
-class _Run:
+class Run:
     """What the event listeners share: the environment, the plan, and the run under way."""
 
-    def __init__(self, environment: Any, prepared: Prepared) -> None:
+    def __init__(self, environment: Any, prepared: Prepared, *, serves_schedule: bool) -> None:
         self._environment = environment
         self._options = environment.parsed_options
         self._prepared = prepared
+        self._serves_schedule = serves_schedule
+        self._without_client = [c for c in environment.user_classes if not hasattr(c, "client")]
         self._dispatch: Dispatch | None = None
         self._helpers: list[gevent.Greenlet] = []
+        self._closed = Event()
+        self._closed.set()
+        self._interrupts = 0
+        self._report: subprocess.Popen[bytes] | None = None
 
     def follow(self) -> None:
+        """Run the plan each time that Locust starts a test."""
         events = self._environment.events
         events.test_start.add_listener(self._begin)
         events.spawning_complete.add_listener(self._start_clock)
@@ -115,12 +81,15 @@ class _Run:
         events.quitting.add_listener(self._quit)
         if self._options.supervised_run:
             gevent.spawn(self._end_with_supervisor)
+        else:
+            # Python's own handler would raise KeyboardInterrupt in whichever greenlet runs.
+            gevent.signal_handler(signal.SIGINT, self._interrupt)
 
     def _begin(self, **_: object) -> None:
         try:
             self._open_run()
         except Exception as error:  # noqa: BLE001 - without a run, its slots would wait for ever
-            _give_up(self._options, error)
+            give_up(self._options, error)
 
     def _open_run(self) -> None:
         options, prepared = self._options, self._prepared
@@ -141,6 +110,7 @@ class _Run:
             folder,
             planned=dispatch.planned,
             slots=slots,
+            **({} if self._serves_schedule else {"locustfile": self._environment.locustfile}),
             payloads={"distinct": len({p.digest for p in prepared.payloads}), "hash": hashed},
             endpoint=asdict(prepared.facts),
             subject=_subject(prepared.facts),
@@ -150,7 +120,9 @@ class _Run:
             },
         )
         run_folder.append_event(folder, "endpoint", **asdict(prepared.facts))
-        self._dispatch = EndpointUser.dispatch = dispatch
+        give_clients(self._without_client, dispatch)
+        self._closed.clear()
+        self._dispatch = dispatch
 
     def _start_clock(self, **_: object) -> None:
         dispatch = self._dispatch
@@ -178,8 +150,11 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
-        if limits is None or dispatch.begun == dispatch.planned:
+        if dispatch.begun == dispatch.planned:
             return  # what is all sent can no longer be stopped
+        dispatch.stop_where_slo_is_lost()
+        if limits is None:
+            return
         health = dispatch.health
         if dispatch.elapsed_s > limits.max_minutes * 60:
             dispatch.stop(
@@ -199,13 +174,25 @@ class _Run:
 
     def _quit_when_served(self, dispatch: Dispatch) -> None:
         runner = self._environment.runner
-        runner.user_greenlets.join()
+        served = gevent.spawn(runner.user_greenlets.join)
+        if self._serves_schedule:
+            served.join()
+        else:
+            gevent.wait([served, dispatch.stopped], timeout=dispatch.remaining_s, count=1)
+            if served.ready() and dispatch.remaining_s > 0:
+                dispatch.stop("aborted", "All users of the locustfile ended before the run's end.")
+            dispatch.stop("complete", None)
         if self._dispatch is not dispatch:
             return
-        if self._environment.web_ui:
-            runner.stop()
-        else:
+        self._end()
+        if not self._environment.web_ui:
             runner.quit()
+
+    def _end(self) -> None:
+        """Stop the users of the run under way, where nobody did, and wait for the run's end."""
+        if self._environment.runner.state not in (STATE_CLEANUP, STATE_STOPPED):
+            self._environment.runner.stop()
+        self._closed.wait()
 
     def _stop(self, **_: object) -> None:
         # Fired for every stop, the regular one included: by then the slots have served everything.
@@ -217,6 +204,12 @@ class _Run:
         dispatch, self._dispatch = self._dispatch, None
         if dispatch is None:
             return
+        try:
+            self._close(dispatch)
+        finally:
+            self._closed.set()
+
+    def _close(self, dispatch: Dispatch) -> None:
         gevent.killall(self._helpers)
         try:
             self._tick(dispatch)
@@ -227,17 +220,49 @@ class _Run:
             "begun": dispatch.begun,
             "ended_as": dispatch.ended_as,
             "reason": dispatch.reason,
+            "slo_lost": dispatch.slo_lost,
         }
         # Told before it is written: the disk may be what ended the run.
         _tell(self._options, {"kind": "end", **ended})
         run_folder.update_manifest(dispatch.folder, **ended)
         run_folder.append_event(dispatch.folder, "end", ended_as=dispatch.ended_as)
         if self._options.supervised_run is None:
-            self._environment.process_exit_code = _report(dispatch.folder)
+            code = self._judge(dispatch.folder)
+            ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}
+            self._environment.process_exit_code = ended_badly.get(dispatch.ended_as, code)
+
+    def _judge(self, folder: run_folder.RunFolder) -> int:
+        """Judge and render the run in a process that holds neither Locust nor its patches."""
+        sys.stdout.flush()
+        command = child.command("experiments", "report", str(folder.path))
+        # In a process group of its own, Ctrl-C does not reach it.
+        self._report = subprocess.Popen(command, env=child.environment(), process_group=0)
+        code, self._report = self._report.wait(), None
+        if code < 0:
+            _say(f"The records are kept; `abreast report {folder.path}` judges them.")
+            return INTERRUPTED
+        return code
+
+    def _interrupt(self) -> None:
+        """Drain at the first Ctrl-C, as Locust does at its own; stop at once at the next."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            if not self._closed.is_set():
+                _say(
+                    "Stopping: requests in flight are awaited. Press Ctrl-C again to stop at once."
+                )
+            hub = gevent.get_hub()
+            hub.loop.run_callback(hub.parent.throw, KeyboardInterrupt)
+            return
+        if self._dispatch is not None:
+            self._dispatch.reason = "The run was stopped at once; what was in flight was given up."
+        self._environment.runner.user_greenlets.kill(block=False)
+        if self._report is not None:
+            self._report.kill()
 
     def _quit(self, **_: object) -> None:
         """Drain before Locust ends the process; Locust's own quit would not wait."""
-        self._environment.runner.stop()
+        self._end()
         if self._options.supervised_run is not None:
             self._environment.process_exit_code = 0
 
@@ -246,14 +271,13 @@ class _Run:
             pass
         if self._dispatch is not None:
             self._dispatch.stop("interrupted", "The supervising process ended.")
+        self._end()
         self._environment.runner.quit()
 
 
-def _report(folder: run_folder.RunFolder) -> int:
-    """Judge and render the run in a process that holds neither Locust nor its patches."""
-    sys.stdout.flush()
-    command = child.command("experiments", "report", str(folder.path))
-    return subprocess.run(command, env=child.environment(), check=False).returncode
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _subject(facts: EndpointFacts) -> dict[str, str]:

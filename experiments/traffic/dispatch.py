@@ -1,10 +1,10 @@
-"""One run as its slots see it: what is due next, where records go, and when to stop."""
+"""One run as its users see it: what is due next, where records go, and when to stop."""
 
 import gc
 import time
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from gevent.event import Event
@@ -14,6 +14,7 @@ from experiments.invocation import parameters_of_arm, parameters_of_request
 from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 from experiments.run_folder import RunFolder
 from experiments.schedule import due_times_ns
+from experiments.traffic.guard import Guard
 from experiments.traffic.health import Health
 from experiments.traffic.pacing import Pacer
 from experiments.traffic.prepare import Prepared
@@ -26,17 +27,22 @@ LEAD_S = 0.25
 """From the start signal to time zero, so that no slot is late for the first request."""
 
 WORKER = 0
+UNKNOWN_PAYLOAD = -1
+"""The payload of a request whose body is none of the plan's."""
+
 _SHOWN_S = 10.0
 _ASSIGNED_AHEAD = 32_768
+_MAY_TELL = ("TargetVariant", "InferenceComponentName", "TargetModel", "TargetContainerHostname")
 
 
 class Arrival(NamedTuple):
-    """A request of the schedule."""
+    """A request, of the schedule or of a task of the locustfile's own."""
 
     seq: int
     scheduled_ns: int
     phase: str
     arm: str | None
+    """`None`: told by the request's parameters and by who answers."""
     payload: int
     group: int | None
 
@@ -60,10 +66,16 @@ class Dispatch:
         self._assigned = assign(prepared.plan, self._assigned_to, len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
         self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in [None, *self._arms]}
-        self._arm_by_variant = {prepared.plan.variant_of(arm): arm for arm in self._arms}
+        self._telling = ("EndpointName", *self._keys_that_differ(_MAY_TELL))
+        self._told = {self._tell(self._of_arm[arm]): arm for arm in self._arms}
+        bodies = [payload.body for payload in prepared.payloads]
+        self._payload_of = {body: i for i, body in reversed(list(enumerate(bodies)))}
         phases = traffic.phases
         self._phase_names = [phase.name for phase in phases]
         self._phase_ends_ns = [round(phase.end_s * 1e9) for phase in phases[:-1]]
+        slo = prepared.plan.slo
+        watches = slo is not None and slo.abort_on_fail
+        self.guard = Guard(prepared.plan, self._planned_by_phase()) if watches else None
         metadata = {"run_id": folder.run_id, "worker": str(WORKER)}
         self.records = Recorder(folder.raw / f"requests-{WORKER}.arrows", SCHEMA, metadata)
         self.health_rows = Recorder(folder.raw / f"health-{WORKER}.arrows", HEALTH_SCHEMA, metadata)
@@ -77,6 +89,8 @@ class Dispatch:
         self.pacer = Pacer(self.stopped)
         self.ended_as = "complete"
         self.reason: str | None = None
+        self.slo_lost: list[str | float | None] | None = None
+        """Arm, phase, metric and window of the limit that the run was stopped for."""
         self.start_ns = 0
         self.in_flight = 0
         self.begun = 0
@@ -138,11 +152,39 @@ class Dispatch:
         return Arrival(
             seq,
             scheduled_ns,
-            self._phase_names[bisect_right(self._phase_ends_ns, scheduled_ns)],
+            self._phase_at(scheduled_ns),
             None if arm < 0 else self._arms[arm],
             int(self._assigned.payload[at]),
             None if group < 0 else group,
         )
+
+    def admit(self, body: bytes) -> Arrival | None:
+        """Take in a request that a task of the locustfile's own makes now; `None`: the run is over.
+
+        Who comes before time zero waits for it.
+        """
+        self.started.wait()
+        if self.pacer.wait_until(self.start_ns):
+            return None
+        now_ns = time.perf_counter_ns() - self.start_ns
+        if now_ns >= self._length_ns:
+            return None
+        seq = self._next
+        if seq == self._most_requests:
+            self.stop("aborted", f"limits.max_requests = {seq:,} were sent.")
+            return None
+        self._next += 1
+        payload = self._payload_of.get(body, UNKNOWN_PAYLOAD)
+        return Arrival(seq, now_ns, self._phase_at(now_ns), None, payload, None)
+
+    def _planned_by_phase(self) -> dict[str, int] | None:
+        if self._due_ns is None:
+            return None
+        ends = np.searchsorted(self._due_ns, [*self._phase_ends_ns, np.iinfo(np.int64).max])
+        return dict(zip(self._phase_names, np.diff(ends, prepend=0).tolist(), strict=True))
+
+    def _phase_at(self, at_ns: int) -> str:
+        return self._phase_names[bisect_right(self._phase_ends_ns, at_ns)]
 
     def _due_after_thinking_ns(self, slot: int, ended_ns: int | None) -> int:
         if ended_ns is None:
@@ -157,18 +199,49 @@ class Dispatch:
             self.prepared.plan, self._of_arm[arrival.arm], body, self.folder.run_id, arrival.seq
         )
 
-    def arm_of(self, arrival: Arrival, invoked: str | None) -> str | None:
-        """Name the arm that a request belongs to: as assigned, or by the variant that answered."""
-        return arrival.arm if arrival.arm is not None else self._arm_by_variant.get(invoked)
+    def arm_of(
+        self, arrival: Arrival, parameters: Mapping[str, Any], invoked: str | None
+    ) -> str | None:
+        """Name the arm that a request belongs to.
 
-    def variant_asked(self, arrival: Arrival) -> str | None:
-        """Name the variant that the request is pinned to."""
-        return None if arrival.arm is None else self.prepared.plan.variant_of(arrival.arm)
+        As assigned; else the one whose parameters it carries, or would carry had it been pinned to
+        the variant that answered.
+        """
+        return (
+            arrival.arm
+            or self._told.get(self._tell(parameters))
+            or self._told.get(self._tell({"TargetVariant": invoked, **parameters}))
+        )
+
+    def _keys_that_differ(self, keys: tuple[str, ...]) -> list[str]:
+        of_arms = [self._of_arm[arm] for arm in self._arms]
+        return [key for key in keys if len({of_arm.get(key) for of_arm in of_arms}) > 1]
+
+    def _tell(self, parameters: Mapping[str, Any]) -> tuple[str | None, ...]:
+        # What a locustfile passes may be anything, and boto3 refuses what is no text.
+        values = [parameters.get(key) for key in self._telling]
+        return tuple([value if isinstance(value, str) else None for value in values])
 
     def keep(self, record: Record) -> None:
         """Record a request that has ended or was dropped."""
         self.records.append(record)
         self.health.note_end(record)
+        if self.guard is not None:
+            self.guard.note(record)
+
+    def stop_where_slo_is_lost(self) -> None:
+        """Stop where the plan's SLO is lost and the plan says to; to be called once a second."""
+        lost = self.guard.lost(self.elapsed_s) if self.guard is not None else None
+        if lost is None or self.stopped.is_set():
+            return
+        threshold, reason = lost
+        self.slo_lost = [threshold.arm, threshold.phase, threshold.metric, threshold.window_s]
+        self.stop("stopped", reason)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the planned end, once time zero is set."""
+        return max(self._length_ns / 1e9 - self.elapsed_s, 0.0)
 
     @property
     def elapsed_s(self) -> float:

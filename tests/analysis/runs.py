@@ -1,6 +1,7 @@
 """Run folders written by hand, for tests of what is read from them."""
 
 import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.plan import find, load
+from experiments.plan import Plan, find, load
 from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 
 MS = 1_000_000
@@ -50,12 +51,34 @@ def record(seq: int, arm: str | None, at_s: float, response_ms: float, **fields:
     return plain._replace(**fields)
 
 
+def _plan(overrides: list[str], without: set[str]) -> Plan:
+    lines, kept = find("ab").read_text().splitlines(), True
+    text = []
+    for line in lines:
+        if line.startswith("["):
+            kept = line.strip("[]") not in without
+        if kept:
+            text.append(line)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ab.toml"
+        path.write_text("\n".join(text))
+        return load(path, overrides)
+
+
 def write_run(
-    folder: Path, records: Iterable[Record], overrides: Iterable[str] = (), **manifest: Any
+    folder: Path,
+    records: Iterable[Record],
+    overrides: Iterable[str] = (),
+    *,
+    without: Iterable[str] = (),
+    **manifest: Any,
 ) -> Path:
-    """Write a run of the built-in plan, 10 s of warm-up and 120 s measured, with these records."""
+    """Write a run of the built-in plan, 10 s of warm-up and 120 s measured, with these records.
+
+    The plan that is written lacks the tables named in `without`.
+    """
     rows = list(records)
-    plan = load(find("ab"), list(overrides))
+    plan = _plan(list(overrides), set(without))
     folder.mkdir(parents=True, exist_ok=True)
     dropped = sum(row.outcome == "dropped" for row in rows)
     content = {

@@ -1,5 +1,6 @@
 """Plain Locust with our locustfile: headless, and with its web UI."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -9,9 +10,20 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+import analysis
 from tests.end_to_end.conftest import ROOT, assert_adds_up, environment, manifest_of, only_run
 
 NO_VERDICT = (3, 4)
+TIMELINES = "reports/*/timeline.jsonl"
+SLOW = """
+name = "shop"
+[variants.current]
+simulated = { distribution = "constant", constant = "2s", workers = 64 }
+[variants.candidate]
+simulated = { distribution = "constant", constant = "2s", workers = 64 }
+"""
 
 
 def locust(plan: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -65,6 +77,49 @@ def test_without_a_plan_it_says_how_to_give_one(plan: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "--plan ab" in err
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_drains_and_twice_stops_at_once_and_both_are_judged(plan: Path, times: int) -> None:
+    (plan.parent / "shop.endpoint.toml").write_text(SLOW)
+    plan.write_text(plan.read_text().replace("rate = 60", "rate = 16").replace("2s", "60s"))
+    process = locust(plan, "--plan", str(plan), "--headless", "--only-summary")
+    wait_for(lambda: any('"start"' in f.read_text() for f in plan.parent.glob(TIMELINES)))
+    time.sleep(4)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Press Ctrl-C again to stop at once" in err
+    assert "Traceback" not in err
+    folder = only_run(plan.parent / "reports")
+    assert f"{folder.name}/report.html" in out
+    assert (folder / "report.html").is_file()
+    manifest = manifest_of(folder)
+    assert manifest["ended_as"] == "interrupted"
+    assert ("stopped at once" in manifest["reason"]) == (times == 2)
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["missing"] == 0
+    assert manifest["counts"]["unsent"] > 300
+    outcomes = analysis.read_run(folder).requests["outcome"].value_counts()
+    # About 16 a second for 4 s, over 32 slots, each under way for 2 s.
+    assert outcomes["ok"] > 10
+    assert outcomes.get("aborted", 0) > 10 if times == 2 else "aborted" not in outcomes
+
+
+def test_ctrl_c_while_a_run_is_judged_says_how_to_judge_it(plan: Path) -> None:
+    process = locust(plan, "--plan", str(plan), "--headless", "--only-summary")
+    wait_for(lambda: any('"end"' in f.read_text() for f in plan.parent.glob(TIMELINES)))
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    folder = only_run(plan.parent / "reports")
+    assert f"`abreast report {folder}` judges them" in err
+    assert manifest_of(folder)["ended_as"] == "complete"
 
 
 def test_each_start_in_the_web_ui_makes_a_run_of_its_own(plan: Path) -> None:

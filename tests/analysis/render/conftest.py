@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ from analysis.results import (
     Report,
     RunInfo,
     ShiftPoint,
+    SloCall,
+    SloResult,
     Verdict,
 )
 
@@ -247,7 +250,7 @@ ANSWERS = Answers(
 
 def report(state, sentence, rows, arms, shift, **fields) -> Report:
     validity = {"untrusted": "INVALID"}.get(state, "VALID")
-    exit_code = {"worse": 1, "undecided": 3, "untrusted": 4}.get(state, 0)
+    exit_code = {"worse": 1, "broken": 1, "undecided": 3, "untrusted": 4}.get(state, 0)
     return Report(
         **{
             "schema_version": SCHEMA_VERSION,
@@ -260,6 +263,7 @@ def report(state, sentence, rows, arms, shift, **fields) -> Report:
             "arms": arms,
             "differences": rows,
             "shifts": shift,
+            "slo": (),
             "answers": None,
             "errors": (),
             "method": METHOD,
@@ -514,9 +518,59 @@ def hostile() -> Report:
     )
 
 
+def load() -> Report:
+    """A load test of one arm: one limit met, one broken, a window, and a phase without verdict."""
+
+    def limit(metric: str, requests: int, missed: int, call: SloCall, **fields: Any) -> SloResult:
+        return SloResult(
+            **{
+                "arm": "current",
+                "phase": None,
+                "metric": metric,
+                "measure": "response",
+                "limit_ms": 300.0,
+                "allowed": 0.01,
+                "window_s": None,
+                "requests": requests,
+                "missed": missed,
+                "interval": None,
+                "value_ms": None,
+                "at_s": None,
+                "call": call,
+                "reason": None,
+            }
+            | fields
+        )
+
+    results = (
+        limit(
+            "p90", 24_000, 310, "met", allowed=0.1, value_ms=161.0,
+            interval=Interval(low=0.0102, high=0.0163, level=0.9),
+        ),
+        limit(
+            "p99", 24_000, 310, "broken", value_ms=312.4,
+            interval=Interval(low=0.0102, high=0.0163, level=0.9),
+        ),
+        limit("p99", 1_200, 61, "broken", window_s=10.0, at_s=85.0),
+        limit(
+            "error_rate", 0, 0, "refused", phase="peak", measure="outcome", limit_ms=None,
+            reason="No request of it was sent.",
+        ),
+    )  # fmt: skip
+    return report(
+        "broken",
+        "current breaks the SLO: 1.3% of requests missed 300 ms (1.0% to 1.6%), where 1.0% may.",
+        (),
+        (CURRENT,),
+        (),
+        question="load",
+        slo=results,
+    )
+
+
 MADE = {
     make.__name__: make()
-    for make in (faster, slower, undecided, untrusted, empty, tied, three_arms, hostile)
+    for make in (load, faster, slower, undecided, untrusted, empty, tied, three_arms, hostile)
 }
 
 

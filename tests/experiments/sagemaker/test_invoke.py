@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import botocore.exceptions as failures
 import pytest
+from botocore.response import StreamingBody
 
 from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
@@ -124,6 +125,33 @@ def test_a_good_answer_is_read_to_its_end_and_stamped_in_order() -> None:
     assert first.first_byte_ns is not None
     assert first.sent_ns <= first.first_byte_ns <= first.ended_ns <= second.ended_ns
     assert (first.new_connection, second.new_connection) == (True, False)
+
+
+def test_boto3s_answer_is_given_whole_with_a_body_to_read_again() -> None:
+    headers = {"x-Amzn-Invoked-Production-Variant": "blue", "Content-Type": "text/csv"}
+    with endpoint_that_says(answer(200, headers, b"3\n4\n")) as url:
+        given = call(url).as_boto3()
+    body = given.pop("Body")
+    assert isinstance(body, StreamingBody)
+    assert list(body.iter_lines()) == [b"3", b"4"]
+    assert given.pop("ResponseMetadata")["HTTPStatusCode"] == 200
+    assert given == {"ContentType": "text/csv", "InvokedProductionVariant": "blue"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (error(424, "ModelError", {"Message": "m", "OriginalStatusCode": 500}), "ModelError"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "ResponseStreamingError"),
+        (b"", "ConnectionClosedError"),
+    ],
+)
+def test_boto3s_exception_is_raised_as_it_was(raw: bytes, kind: str) -> None:
+    with endpoint_that_says(raw) as url:
+        reply = call(url)
+    with pytest.raises((failures.ClientError, failures.BotoCoreError)) as raised:
+        reply.as_boto3()
+    assert type(raised.value).__name__ == kind
 
 
 def test_a_body_that_is_cut_short_is_a_connection_failure() -> None:

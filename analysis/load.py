@@ -1,0 +1,111 @@
+"""Does every arm keep its SLO under this load: the report of a load test, and its verdict."""
+
+from collections.abc import Sequence
+
+from analysis.noise import MEMORY_S, guard_of
+from analysis.read import Run
+from analysis.render import format as fmt
+from analysis.results import SCHEMA_VERSION, Check, Report, SloResult, State, Verdict
+from analysis.slo import judge_slo
+from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
+from analysis.validity import check_run, memory_check, validity_of
+from analysis.verdict import EXIT_CODES, untrusted
+
+METHOD = (
+    "A request misses a latency limit unless a good answer came within it, so one that failed or "
+    "was dropped misses every limit; a percentile is kept where no more than its share miss.",
+    "Requests close in time share their luck, so the interval of the share missed comes from how "
+    "it varies between stretches of the run (Korn and Graubard 1998, at ten and at five stretches; "
+    "on runs under 600 s also from slow cosines). Each of its ends holds at 95 %.",
+    "A limit is met where the whole interval lies at or below what is allowed, and broken where it "
+    "lies above, at 95 % for all limits together.",
+)
+RARE = (
+    "Whether a slow episode too rare for this run to meet would break the SLO: near saturation a "
+    "percentile hangs on a few of them, and only more or longer runs show it."
+)
+
+
+def load_test(run: Run) -> Report:
+    """Judge a run by its plan's SLO."""
+    rows = run.measured
+    results = judge_slo(run, rows)
+    label = ["short run"] if guard_of(run.end_s - run.start_s, MEMORY_S) == "E2" else []
+    checks = (*check_run(run), memory_check(run, label))
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        question="load",
+        run=run_info(run, rows),
+        verdict=_verdict(results, checks),
+        checks=checks,
+        arms=tuple(arm_summary(run, rows, arm) for arm in run.plan.arms),
+        differences=(),
+        shifts=(),
+        slo=results,
+        answers=None,
+        errors=error_kinds(rows),
+        method=METHOD,
+        cannot_tell=(RARE, *cannot_tell(run)),
+    )
+
+
+def _verdict(results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
+    if refusal := untrusted(checks):
+        return refusal
+    calls = {result.call for result in results}
+    state: State
+    if "broken" in calls:
+        state, decisive = "broken", ["broken"]
+    elif calls & {"undecided", "refused"}:
+        state, decisive = "undecided", ["undecided", "refused"]
+    else:
+        state, decisive = "met", ["met"]
+    fitting = [result for result in results if result.call in decisive]
+    chosen = max(fitting, key=lambda r: r.missed / max(r.requests, 1) / r.allowed)
+    arms = fmt.joined(list(dict.fromkeys(result.arm for result in results)))
+    sentence = {
+        "met": f"The SLO is kept by {arms}: {_kept_words(results)}.",
+        "broken": f"{chosen.arm} breaks the SLO: {found_words(chosen)}.",
+        "undecided": f"Cannot tell yet whether {chosen.arm} keeps the SLO: {found_words(chosen)}.",
+    }[state]
+    others = [r for r in results if r.call != "met" and r is not chosen]
+    return Verdict(
+        state=state,
+        validity=validity_of(checks),
+        sentence=sentence,
+        context=(
+            *([chosen.reason] if chosen.reason else []),
+            *(f"{r.arm}: {found_words(r)}." for r in others),
+        ),
+        exit_code=EXIT_CODES[state],
+    )
+
+
+def _kept_words(results: Sequence[SloResult]) -> str:
+    """Say of each limit over all that was measured how far the worst arm is from it."""
+    whole = [r for r in results if r.phase is None and r.window_s is None]
+    said = []
+    for metric in dict.fromkeys(result.metric for result in whole or results):
+        own = [result for result in whole or results if result.metric == metric]
+        worst = max(own, key=lambda r: (r.value_ms or 0.0, r.missed / r.requests))
+        if worst.limit_ms is None:
+            failed = fmt.share(worst.missed / worst.requests)
+            said.append(f"{failed} failed (limit {fmt.share(worst.allowed)})")
+        elif worst.value_ms is not None:
+            limit = fmt.latency(worst.limit_ms)
+            said.append(f"{worst.metric} {fmt.latency(worst.value_ms)} (limit {limit})")
+    return fmt.joined(said) if said else "no limit was missed by more than may"
+
+
+def found_words(result: SloResult) -> str:
+    """Say what was found of one limit, in a clause."""
+    where = "" if result.phase is None else f" in {result.phase}"
+    if result.window_s is not None and result.at_s is not None:
+        where += f" in the {fmt.duration(result.window_s)} from {fmt.duration(result.at_s)} on"
+    if result.requests == 0:
+        return f"no request was sent{where}"
+    missed = fmt.share(result.missed / result.requests)
+    if result.interval is not None:
+        missed += f" ({fmt.share_interval(result.interval)})"
+    what = "failed" if result.limit_ms is None else f"missed {fmt.latency(result.limit_ms)}"
+    return f"{missed} of requests {what}{where}, where {fmt.share(result.allowed)} may"

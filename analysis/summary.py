@@ -1,0 +1,125 @@
+"""What every report says of its run, whatever the question: its arms, its errors, its making."""
+
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from analysis.read import Run
+from analysis.results import ArmSummary, Counts, ErrorKind, Percentile, RunInfo
+
+_PERCENTILE_POINTS = 80
+ELSEWHERE = "How the arms behave under other traffic, payloads or instance counts than these."
+IN_A_CLOSED_LOOP = (
+    "How long requests would wait under traffic that does not slow down with the endpoint: in this "
+    "closed loop each user waited for an answer before sending again."
+)
+ON_ONE_MACHINE = (
+    "How fast the arms are on hardware of their own: they shared this machine with the generator."
+)
+
+
+def cannot_tell(run: Run) -> tuple[str, ...]:
+    """Say what no run of this kind can tell, whatever it finds."""
+    return (
+        ELSEWHERE,
+        *([IN_A_CLOSED_LOOP] if run.plan.traffic.is_closed else []),
+        *([ON_ONE_MACHINE] if run.plan.endpoint.is_loopback else []),
+    )
+
+
+def arm_summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
+    """Count and describe what one arm did, in the measured `rows`."""
+    own = rows[(rows["arm"] == arm) & (rows["outcome"] != "dropped")]
+    ok = own[own["outcome"] == "ok"]
+    shares = {name: each.share for name, each in run.plan.arms.items()}
+    return ArmSummary(
+        name=arm,
+        share=shares[arm] / sum(shares.values()),
+        requests=len(own),
+        succeeded=len(ok),
+        failed=len(own) - len(ok),
+        error_rate=(len(own) - len(ok)) / len(own) if len(own) else None,
+        mean_response_ms=float(ok["response_ms"].mean())
+        if len(ok) and not run.plan.traffic.is_closed
+        else None,
+        mean_service_ms=float(ok["service_ms"].mean()) if len(ok) else None,
+        percentiles=_percentiles(ok, is_closed=run.plan.traffic.is_closed),
+    )
+
+
+def _percentiles(ok: pd.DataFrame, *, is_closed: bool) -> tuple[Percentile, ...]:
+    """Give quantiles at equal steps of nines, down to the last that a single request decides."""
+    if ok.empty:
+        return ()
+    nines = np.linspace(0, math.log10(len(ok)), _PERCENTILE_POINTS)
+    quantiles = np.unique(np.concatenate([1 - 10**-nines, [0.5, 0.9, 0.95, 0.99, 0.999]]))
+    quantiles = quantiles[quantiles <= 1 - 1 / len(ok)]
+    response, service = (
+        np.quantile(ok[f"{measure}_ms"].to_numpy(), quantiles, method="inverted_cdf")
+        for measure in ("response", "service")
+    )
+    return tuple(
+        Percentile(
+            quantile=float(q), response_ms=None if is_closed else float(r), service_ms=float(s)
+        )
+        for q, r, s in zip(quantiles, response, service, strict=True)
+    )
+
+
+def error_kinds(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
+    """Count failures by arm and kind, the most frequent first."""
+    failed = rows[~rows["outcome"].isin(["ok", "dropped"])]
+    kinds = []
+    for (arm, outcome), group in failed.groupby(["arm", "outcome"], dropna=False):
+        examples = group["error"].dropna()
+        kinds.append(
+            ErrorKind(
+                arm=arm if isinstance(arm, str) else None,
+                outcome=str(outcome),
+                count=len(group),
+                first_s=float(group["scheduled_ms"].min()) / 1e3,
+                last_s=float(group["scheduled_ms"].max()) / 1e3,
+                example=None if examples.empty else str(examples.iloc[0]),
+            )
+        )
+    return tuple(sorted(kinds, key=lambda kind: -kind.count))
+
+
+def _planned_rps(run: Run) -> float | None:
+    traffic = run.plan.traffic
+    if traffic.trace is not None:
+        return run.counts["planned"] / traffic.planned_s
+    return traffic.rate_rps
+
+
+def run_info(run: Run, rows: pd.DataFrame) -> RunInfo:
+    """Say which run this is and how it was made."""
+    plan, manifest = run.plan, run.manifest
+    measured_s = run.end_s - run.start_s
+    sent = int((rows["outcome"] != "dropped").sum())
+    plan_text = run.path / "plan.toml"
+    return RunInfo(
+        id=run.id,
+        plan=manifest["plan_name"],
+        endpoint=plan.endpoint.name,
+        target=plan.endpoint.target,
+        started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
+        measured_s=measured_s,
+        warmup_s=plan.traffic.warmup,
+        rate_rps=_planned_rps(run),
+        achieved_rps=sent / measured_s,
+        routing=plan.traffic.routing,
+        arrivals=plan.traffic.arrivals,
+        transport=plan.traffic.transport,
+        seed=plan.seed,
+        payloads=manifest.get("payloads", {}).get("distinct", 0),
+        counts=Counts(**run.counts),
+        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
+        ended_as=manifest["ended_as"],
+        versions=manifest.get("versions", {}),
+        host=manifest.get("host", {}),
+        subject=manifest.get("subject", {}),
+        conditions=manifest.get("conditions", {}),
+    )

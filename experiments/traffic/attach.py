@@ -1,0 +1,75 @@
+"""Attaches a run to the Locust process that loads a locustfile: its options, and all checks."""
+
+import argparse
+import sys
+from typing import Any
+
+from experiments.errors import AbreastError, naming
+from experiments.plan import find, load
+from experiments.traffic.control import DRAIN_S, INTERRUPTED, Run, give_up
+from experiments.traffic.prepare import prepare
+from experiments.traffic.users import check_own_tasks, let_serve
+
+
+def follow(events: Any) -> None:
+    """Run plans in the Locust process that loads this locustfile; `events` is `locust.events`."""
+    events.init_command_line_parser.add_listener(_add_options)
+    events.init.add_listener(_attach)
+
+
+def _add_options(parser: Any) -> None:
+    group = parser.add_argument_group("abreast")
+    group.add_argument("--plan", metavar="PLAN", help="A plan's name or TOML file; try ab.")
+    group.add_argument(
+        "--set",
+        dest="plan_overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="Set one key of the plan, such as traffic.rate=50.",
+    )
+    group.add_argument(
+        "--out", metavar="DIR", default="reports", help="Where run folders are made."
+    )
+    # For the process that supervises this one.
+    group.add_argument("--supervised-run", metavar="DIR", help=argparse.SUPPRESS)
+    group.add_argument("--progress-fd", type=int, default=-1, help=argparse.SUPPRESS)
+
+
+def _attach(environment: Any, **_: object) -> None:
+    """Prepare the run that the options ask for, and follow Locust's events with it.
+
+    Ends the process with the error's exit code, and one clear message, when it cannot be run.
+    Until here Ctrl-C ends it, as there is nothing to keep.
+    """
+    options = environment.parsed_options
+    try:
+        if not options.plan:
+            raise AbreastError("There is no plan.", "Give one: --plan ab, or --plan FILE.toml.")
+        if options.master or options.worker:
+            # Each process would send the whole schedule.
+            raise AbreastError(
+                "A plan is sent from one process.", "Leave out --processes, --master and --worker."
+            )
+        if environment.shape_class is not None:
+            raise AbreastError(
+                f"{type(environment.shape_class).__name__} sets the number of users, and so does "
+                "the plan.",
+                "Take the shape out of the locustfile.",
+            )
+        serves = let_serve(environment.user_classes)
+        if not serves:
+            path = find(options.plan)
+            with naming(path):
+                check_own_tasks(load(path, options.plan_overrides).traffic)
+        prepared = prepare(
+            options.plan, options.plan_overrides, start_local=options.supervised_run is None
+        )
+    except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
+        give_up(options, error)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    options.num_users = prepared.plan.traffic.concurrency
+    options.spawn_rate = prepared.plan.traffic.concurrency
+    environment.stop_timeout = DRAIN_S
+    Run(environment, prepared, serves_schedule=serves).follow()

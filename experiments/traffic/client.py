@@ -1,0 +1,157 @@
+"""The way of one user to the endpoint: every request is sent, recorded, and told to Locust here.
+
+Users who serve the schedule say when a request leaves and what it carries. A task of the
+locustfile's own calls `invoke_endpoint` when it likes, and has boto3's answer.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from gevent import GreenletExit
+
+from experiments.record import Record
+from experiments.sagemaker.invoke import Reply
+from experiments.traffic.dispatch import WORKER, Arrival, Dispatch
+
+_LONGEST_ERROR = 2000
+
+
+class EndpointClient:
+    """One slot of concurrency: what `self.client` is in a locustfile."""
+
+    def __init__(self, dispatch: Dispatch, environment: Any) -> None:
+        self.dispatch = dispatch
+        self.slot = dispatch.new_slot()
+        self._environment = environment
+
+    def invoke_endpoint(self, **parameters: Any) -> dict[str, Any]:
+        """Call InvokeEndpoint as boto3 does, with its keywords; the call is one of the run's.
+
+        The Body of the answer has been read when this returns, since reading it is timed, and can
+        be read again. When the run is over, the calling user ends, as Locust ends one who waits:
+        not by an `Exception`, which a task that looks for failures would take for one.
+
+        Raises:
+            Exception: what boto3 raises, once it is recorded.
+        """
+        if (body := _as_bytes(parameters.get("Body"))) is not None:
+            parameters["Body"] = body
+        arrival = self.dispatch.admit(body or b"")
+        if arrival is None:
+            raise GreenletExit
+        # A user who calls several times at once has no slot for each, yet none of them waits.
+        slots_busy = min(self.dispatch.in_flight, self.dispatch.slots - 1)
+        started_ns = self.dispatch.start_ns + arrival.scheduled_ns
+        return self.send(arrival, parameters, started_ns, slots_busy).as_boto3()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"The client of a locustfile has no {name}: it records invoke_endpoint, and does "
+            "nothing else. Make a client of boto3 for other calls, which are not recorded."
+        )
+
+    def send(
+        self, arrival: Arrival, parameters: Mapping[str, Any], started_ns: int, slots_busy: int
+    ) -> Reply:
+        """Send a request now, and record it whatever comes of it.
+
+        `started_ns` is now on `time.perf_counter_ns()`; `slots_busy` equals the slots where none
+        was free when the request was due.
+        """
+        dispatch = self.dispatch
+        due_ns = dispatch.start_ns + arrival.scheduled_ns
+        dispatch.begun += 1
+        dispatch.in_flight += 1
+        dispatch.health.note_start(started_ns - due_ns, had_free_slot=slots_busy < dispatch.slots)
+        try:
+            reply = dispatch.prepared.transport(parameters)
+        except BaseException as error:
+            # Locust ends a greenlet in mid-request with GreenletExit; what was sent is recorded.
+            outcome = "aborted" if isinstance(error, GreenletExit) else "other"
+            said = f"{type(error).__name__}: {error}"
+            reply = Reply(outcome, None, None, time.perf_counter_ns(), error=said)
+            raise
+        finally:
+            dispatch.in_flight -= 1
+            record = self._record(arrival, parameters, reply, started_ns, slots_busy)
+            dispatch.keep(record)
+        self._tell_locust(record, reply, due_ns)
+        return reply
+
+    def drop(self, arrival: Arrival) -> None:
+        """Record a request that is not sent, since no slot was free when it was due."""
+        dispatch = self.dispatch
+        dispatch.begun += 1
+        parameters = dispatch.parameters(arrival)
+        nothing = Reply("dropped", None, None, 0)
+        record = self._record(arrival, parameters, nothing, 0, dispatch.slots)
+        dispatch.keep(record._replace(started_ns=None, ended_ns=None, slot=None))
+
+    def _record(
+        self,
+        arrival: Arrival,
+        parameters: Mapping[str, Any],
+        reply: Reply,
+        started_ns: int,
+        slots_busy: int,
+    ) -> Record:
+        dispatch = self.dispatch
+        zero_ns = dispatch.start_ns
+        sent, body = parameters.get("Body"), reply.body
+        return Record(
+            seq=arrival.seq,
+            group=arrival.group,
+            phase=arrival.phase,
+            arm=dispatch.arm_of(arrival, parameters, reply.variant),
+            scheduled_ns=arrival.scheduled_ns,
+            started_ns=started_ns - zero_ns,
+            sent_ns=None if reply.sent_ns is None else reply.sent_ns - zero_ns,
+            first_byte_ns=None if reply.first_byte_ns is None else reply.first_byte_ns - zero_ns,
+            ended_ns=reply.ended_ns - zero_ns,
+            variant_asked=parameters.get("TargetVariant"),
+            variant_invoked=reply.variant,
+            payload=arrival.payload,
+            outcome=reply.outcome,
+            http_status=reply.http_status,
+            original_status=reply.original_status,
+            error=None if reply.error is None else reply.error[:_LONGEST_ERROR],
+            request_id=reply.request_id,
+            content_type=reply.content_type,
+            bytes_out=len(sent) if isinstance(sent, bytes) else 0,
+            bytes_in=None if body is None else len(body),
+            response_digest=None if body is None else _digest(body),
+            prediction=None
+            if body is None
+            else dispatch.prepared.select_prediction(body, reply.content_type),
+            retries=reply.retries,
+            new_connection=reply.new_connection,
+            slots_busy=slots_busy,
+            worker=WORKER,
+            slot=self.slot,
+        )
+
+    def _tell_locust(self, record: Record, reply: Reply, due_ns: int) -> None:
+        """Feed Locust's own table, which is for watching and never evidence."""
+        self._environment.events.request.fire(
+            request_type="InvokeEndpoint",
+            name=record.arm or "unknown arm",
+            response_time=(reply.ended_ns - due_ns) / 1e6,
+            response_length=record.bytes_in or 0,
+            exception=None if reply.outcome == "ok" else f"{reply.outcome}: {reply.error}",
+            context={},
+        )
+
+
+def _as_bytes(body: Any) -> bytes | None:
+    """Give the bytes of what boto3 takes for a Body; `None`: it is none, and boto3 will say so."""
+    if hasattr(body, "read"):
+        body = body.read()
+    if isinstance(body, str):
+        return body.encode()
+    return bytes(body) if isinstance(body, bytes | bytearray) else None
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=8).hexdigest()
