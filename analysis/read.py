@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from experiments import run_folder
 from experiments.errors import RunFolderError
@@ -77,7 +76,7 @@ def read_run(path: str | Path) -> Run:
         table = _table(folder.requests, folder, "requests", SCHEMA)
         health = _table(folder.health, folder, "health", HEALTH_SCHEMA)
         labels = _labels(folder)
-    except (OSError, pa.ArrowException, KeyError, ValidationError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise RunFolderError(
             f"{path}: damaged: {error}", "Make the run again, or restore the folder."
         ) from None

@@ -51,8 +51,8 @@ def check_run(run: Run) -> tuple[Check, ...]:
     rows = run.measured
     checks = (
         _records(run), _routing(run, rows), _generator(run, rows), _slots(run, rows),
-        _connections(rows), _warmup(run), _instances(run), _drift(run, rows), _failures(run, rows),
-        _answers(run, rows), _retries(rows),
+        _connections(run, rows), _warmup(run), _instances(run), _drift(run, rows),
+        _failures(run, rows), _answers(run, rows), _retries(rows),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -89,8 +89,11 @@ def _records(run: Run) -> Check:
     if ended_as == "running":
         said = f"{finding}; the run has not ended, or its supervisor was killed"
         return _check("records", title, "warn", said, "Judge the run when it has ended.")
-    if ended_as == "stopped":  # as the plan wanted it
-        return _check("records", title, "ok", f"{finding}; the run stopped itself before its end")
+    if ended_as == "stopped":
+        # For its SLO, which is the verdict; or by a limit, which is no reason to distrust it.
+        said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
+        for_slo = run.manifest.get("slo_lost") is not None
+        return _check("records", title, "ok" if for_slo else "warn", said)
     if ended_as != "complete":
         said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
         state: State = "warn" if ended_as == "interrupted" else "fail"
@@ -223,13 +226,16 @@ def _share_above(values: "pd.Series[float]", bound: float) -> float:
     return 0.0 if values.empty else float((values > bound).mean())
 
 
-def _connections(rows: pd.DataFrame) -> Check | None:
+def _connections(run: Run, rows: pd.DataFrame) -> Check | None:
     known = rows.loc[rows["outcome"] != "dropped", "new_connection"].dropna().astype(bool)
     if known.empty:
         return None
     opened = int(known.sum())
     title = "Connections kept"
     finding = f"{count(opened)} of {count(len(known))} requests opened a new connection"
+    longest_ms = _each_second(run, "connect_max_ms").max()
+    if opened and longest_ms > 0:
+        finding += f", which took {latency(longest_ms)} at most"
     if opened > MOST_NEW_CONNECTIONS * len(known):
         step = (
             "Look for a proxy or an endpoint that closes connections, or lengthen the warm-up "

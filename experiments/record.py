@@ -131,6 +131,7 @@ HEALTH_SCHEMA = pa.schema(
         pa.field("cpu", pa.float64()),
         pa.field("gc_pause_ms", pa.float64()),
         pa.field("new_connections", pa.int32()),
+        pa.field("connect_max_ms", pa.float64()),
         pa.field("recorder_ms", pa.float64()),
         pa.field("worker", pa.int16()),
     ],
@@ -139,5 +140,6 @@ HEALTH_SCHEMA = pa.schema(
 """The generator's own health, a row a second. `lateness` counts requests that had a free slot.
 
 `gc_pause_ms` and `recorder_ms` are the longest that garbage collection and writing records held
-the event loop; `new_connections` counts requests that ended and had opened their connection.
+the event loop; `new_connections` counts requests that ended and had opened their connection, and
+`connect_max_ms` is the longest that one of them took to open it.
 """

@@ -8,7 +8,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +45,8 @@ class Reply(NamedTuple):
     variant: str | None = None
     retries: int | None = None
     new_connection: bool | None = None
+    connect_ns: int | None = None
+    """How long opening its connection took, where it opened one."""
     answer: Mapping[str, Any] | None = None
     """What boto3 returned; its Body has been read."""
     exception: Exception | None = None
@@ -163,22 +166,31 @@ class _Stamps(threading.local):
     """What a call's hooks saw; a greenlet's own, since locust patches threads."""
 
     sent_ns: int | None = None
-    new_connection: bool = False
+    connect_ns: int | None = None
 
 
 _stamps = _Stamps()
 
 
+@contextmanager
+def _connecting() -> Iterator[None]:
+    began_ns = time.perf_counter_ns()
+    try:
+        yield
+    finally:
+        _stamps.connect_ns = time.perf_counter_ns() - began_ns
+
+
 class _PlainConnection(botocore.awsrequest.AWSHTTPConnection):
     def connect(self) -> None:
-        _stamps.new_connection = True
-        super().connect()
+        with _connecting():
+            super().connect()
 
 
 class _TlsConnection(botocore.awsrequest.AWSHTTPSConnection):
     def connect(self) -> None:
-        _stamps.new_connection = True
-        super().connect()
+        with _connecting():
+            super().connect()
 
 
 def _note_sending(**_: object) -> None:
@@ -224,7 +236,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
     invoke_endpoint: Callable[..., Any] = client.invoke_endpoint
 
     def invoke(parameters: Mapping[str, Any]) -> Reply:
-        _stamps.sent_ns, _stamps.new_connection = None, False
+        _stamps.sent_ns = _stamps.connect_ns = None
         first_byte_ns = None
         try:
             answer = invoke_endpoint(**parameters)
@@ -247,7 +259,8 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
                 request_id=failure.request_id,
                 variant=failure.variant,
                 retries=failure.retries,
-                new_connection=_stamps.new_connection,
+                new_connection=_stamps.connect_ns is not None,
+                connect_ns=_stamps.connect_ns,
                 exception=error,
             )
         meta = answer["ResponseMetadata"]
@@ -262,7 +275,8 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             body=body,
             variant=answer.get("InvokedProductionVariant"),
             retries=meta.get("RetryAttempts"),
-            new_connection=_stamps.new_connection,
+            new_connection=_stamps.connect_ns is not None,
+                connect_ns=_stamps.connect_ns,
             answer=answer,
         )
 

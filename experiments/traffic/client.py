@@ -77,6 +77,8 @@ class EndpointClient:
             dispatch.in_flight -= 1
             record = self._record(arrival, parameters, reply, started_ns, slots_busy)
             dispatch.keep(record)
+        if reply.connect_ns is not None:
+            dispatch.health.note_connection(reply.connect_ns)
         self._tell_locust(record, reply, due_ns)
         return reply
 

@@ -133,7 +133,7 @@ class Dispatch:
             is_over = scheduled_ns >= self._length_ns
             if not is_over and seq == self._most_requests:
                 # Not stopped: those who took theirs already still send it.
-                self.ended_as = "aborted"
+                self.ended_as = "stopped"
                 self.reason = f"limits.max_requests = {seq:,} were sent."
                 is_over = True
         else:
@@ -171,7 +171,7 @@ class Dispatch:
             return None
         seq = self._next
         if seq == self._most_requests:
-            self.stop("aborted", f"limits.max_requests = {seq:,} were sent.")
+            self.stop("stopped", f"limits.max_requests = {seq:,} were sent.")
             return None
         self._next += 1
         payload = self._payload_of.get(body, UNKNOWN_PAYLOAD)

@@ -76,6 +76,7 @@ class _Second:
     failed: int = 0
     without_free_slot: int = 0
     new_connections: int = 0
+    connect_ns: int | None = None
     gc_pause_ns: int = 0
     lateness: Durations = field(default_factory=Durations)
     lag: Durations = field(default_factory=Durations)
@@ -126,6 +127,10 @@ class Health:
         elif record.arm is not None and record.ended_ns is not None:
             now.latency[record.arm].add(record.ended_ns - record.scheduled_ns)
 
+    def note_connection(self, connect_ns: int) -> None:
+        """Count how long a request waited for its connection to open."""
+        self._now.connect_ns = max(connect_ns, self._now.connect_ns or 0)
+
     def watch_loop(self) -> None:
         """Measure for ever how late the event loop wakes a sleeper."""
         while True:
@@ -161,6 +166,7 @@ class Health:
             cpu,
             ended.gc_pause_ns / 1e6,
             ended.new_connections,
+            None if ended.connect_ns is None else ended.connect_ns / 1e6,
             recorder_ms,
             worker,
         )

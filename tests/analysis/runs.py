@@ -106,7 +106,8 @@ def write_run(
         [pa.array(list(c), f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
     pq.write_table(table, folder / "requests.parquet")
-    health = [(s, 50, 50, 50, 0, 1, 0, 0.5, 1.0, 0.5, 2.0, 0.2, 1.0, 0, 0.5, 0) for s in range(130)]
+    measured = (50, 50, 50, 0, 1, 0, 0.5, 1.0, 0.5, 2.0, 0.2, 1.0, 0, None, 0.5, 0)
+    health = [(second, *measured) for second in range(130)]
     by_column = zip(*health, strict=True)
     pq.write_table(
         pa.table(

@@ -11,7 +11,7 @@ import pytest
 import analysis
 from analysis.results import Check
 from analysis.validity import check_run, memory_check, validity_of
-from experiments.record import Record
+from experiments.record import HEALTH_SCHEMA, Record
 from tests.analysis.runs import record, write_run
 
 STEP_S = 0.05
@@ -178,6 +178,21 @@ def test_connections_that_are_not_kept_are_suspect(tmp_path: Path, opened: int, 
     assert found.state == state
     assert found.finding == f"{opened} of 2,400 requests opened a new connection"
     assert (found.next_step is None) == (state == "ok")
+
+
+def test_a_connection_that_was_waited_for_is_said(tmp_path: Path) -> None:
+    rows = steady()
+    rows[300] = rows[300]._replace(new_connection=True)
+
+    path = write_run(tmp_path / "run", rows)
+    health = pq.read_table(path / "health.parquet").to_pydict()
+    health["connect_max_ms"][5] = 900.0  # in the warm-up
+    health["connect_max_ms"][50] = 31.0
+    pq.write_table(pa.table(health, schema=HEALTH_SCHEMA), path / "health.parquet")
+    found = {check.name: check for check in check_run(analysis.read_run(path))}["connections"]
+    assert found.finding == (
+        "1 of 2,400 requests opened a new connection, which took 31.0 ms at most"
+    )
 
 
 def test_connections_that_are_not_known_are_not_judged(tmp_path: Path) -> None:

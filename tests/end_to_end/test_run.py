@@ -110,7 +110,7 @@ def test_users_of_a_closed_loop_wait_for_their_answer_and_think(
 
     few = "limits={max_requests=30, max_minutes=5}"
     ended = abreast("run", str(plan), *closed, "--set", few, "--out", str(tmp_path / "few"))
-    assert ended.returncode == 4
+    assert ended.returncode in NO_VERDICT
     assert "limits.max_requests = 30" in ended.stdout
     run = analysis.read_run(only_run(tmp_path / "few"))
     assert len(run.requests) == run.counts["planned"] == 30

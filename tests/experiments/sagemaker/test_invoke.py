@@ -125,6 +125,8 @@ def test_a_good_answer_is_read_to_its_end_and_stamped_in_order() -> None:
     assert first.first_byte_ns is not None
     assert first.sent_ns <= first.first_byte_ns <= first.ended_ns <= second.ended_ns
     assert (first.new_connection, second.new_connection) == (True, False)
+    assert 0 < (first.connect_ns or 0) < first.ended_ns - first.sent_ns
+    assert second.connect_ns is None
 
 
 def test_boto3s_answer_is_given_whole_with_a_body_to_read_again() -> None:

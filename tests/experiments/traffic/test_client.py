@@ -247,7 +247,7 @@ def test_the_limit_of_requests_ends_the_run(kits: Any) -> None:
     with pytest.raises(GreenletExit):
         kit.client.invoke_endpoint(EndpointName="shop", Body=b"one")
     assert kit.dispatch.stopped.is_set()
-    assert (kit.dispatch.ended_as, len(kit.records)) == ("aborted", 2)
+    assert (kit.dispatch.ended_as, len(kit.records)) == ("stopped", 2)
 
 
 def test_calls_at_once_are_never_without_a_slot(kits: Any) -> None:

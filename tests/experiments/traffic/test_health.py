@@ -122,7 +122,11 @@ def test_connections_that_were_opened_are_counted(health: Health) -> None:
         health.note_end(record(0, "a", 1.0, 5.0, new_connection=new))
     health.note_end(record(1, "a", 1.0, 5.0, new_connection=True, outcome="timeout"))
     health.note_end(record(2, "a", 1.0, 5.0, new_connection=True, outcome="dropped"))
-    assert row(health)["new_connections"] == 3
+    health.note_connection(2_000_000)
+    health.note_connection(1_500_000)
+    found = row(health)
+    assert (found["new_connections"], found["connect_max_ms"]) == (3, 2.0)
+    assert row(health)["connect_max_ms"] is None
     assert row(health)["new_connections"] == 0
 
 
