@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint samples bench bench-generator clean
+.PHONY: demo test lint samples bench bench-generator bench-endpoint bench-transport clean
 
 demo: $(VENV)/runtime
 	$(BIN)/abreast run ab
@@ -30,6 +30,10 @@ bench-generator: $(VENV)/dev
 	$(BIN)/python -m benchmarks.generator.lateness
 	$(BIN)/python -m benchmarks.generator.accuracy
 	$(BIN)/python -m benchmarks.generator.stalls
+
+bench-endpoint: $(VENV)/dev
+	$(BIN)/python -m benchmarks.endpoint.throughput
+	$(BIN)/python -m benchmarks.endpoint.timing
 
 clean:
 	rm -rf $(VENV)

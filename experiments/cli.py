@@ -206,6 +206,16 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8080,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Print what simulated variants truly do, and end.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-3, help="For --truth: requests a second over all.")
+    ] = None,
+    slo: Annotated[
+        list[str], typer.Option(metavar="METRIC=LIMIT", help="For --truth: such as p99=300ms.")
+    ] = [],  # noqa: B006 - typer copies it
+    body_bytes: Annotated[int, typer.Option(min=0, help="For --truth: of each request.")] = 0,
     debug: Debug = False,
 ) -> None:
     """Serve a SageMaker endpoint on this machine until Ctrl-C.
@@ -214,11 +224,22 @@ def serve(
 
       abreast serve digits
 
-      abreast serve my.endpoint.toml --port 9000
+      abreast serve my.endpoint.toml --truth --rate 80 --slo p99=300ms
     """
+    from experiments.plan import BUILT_IN
+
+    built_in = BUILT_IN / f"{endpoint}.endpoint.toml"
+    path = built_in if built_in.is_file() and not endpoint.is_file() else endpoint
+    if truth:
+        from experiments.local.truth_table import printed
+
+        typer.echo(printed(path, rate, slo, body_bytes))
+        return
+    if rate is not None or slo or body_bytes:
+        raise AbreastError("--rate, --slo and --body-bytes go with --truth.", "Add --truth.")
+
     from experiments.local import server
     from experiments.local.process import Announcement
-    from experiments.plan import BUILT_IN
 
     def announce(ready: Announcement) -> None:
         typer.echo(
@@ -228,13 +249,7 @@ def serve(
         )
         typer.echo(ready.exports(), nl=False)
 
-    built_in = BUILT_IN / f"{endpoint}.endpoint.toml"
-    server.run(
-        built_in if built_in.is_file() and not endpoint.is_file() else endpoint,
-        host=host,
-        port=port,
-        announce=announce,
-    )
+    server.run(path, host=host, port=port, announce=announce)
 
 
 def _fail_codes(kinds: str) -> set[int]:

@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     ROOT / name
-    for name in ("README.md", "CHANGELOG.md", "reports/README.md", "benchmarks/README.md")
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        "reports/README.md",
+        "benchmarks/README.md",
+        "docs/local-endpoint.md",
+    )
 ]
 
 

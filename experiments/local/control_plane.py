@@ -60,6 +60,7 @@ def _endpoint(endpoint: config.Endpoint, arn: str, created_at: float) -> dict[st
                 "DesiredWeight": variant.weight,
                 "CurrentInstanceCount": variant.instances,
                 "DesiredInstanceCount": variant.instances,
+                **_routing(variant),
             }
             for name, variant in endpoint.variants.items()
         ],
@@ -78,10 +79,18 @@ def _endpoint_config(endpoint: config.Endpoint, arn: str, created_at: float) -> 
                 "InstanceType": variant.instance_type,
                 "InitialInstanceCount": variant.instances,
                 "InitialVariantWeight": variant.weight,
+                **_routing(variant),
             }
             for name, variant in endpoint.variants.items()
         ],
     }
+
+
+def _routing(variant: config.Variant) -> dict[str, Any]:
+    """Give the strategy that the endpoint file states; which one is AWS's default is not known."""
+    if "routing" not in variant.model_fields_set:
+        return {}
+    return {"RoutingConfig": {"RoutingStrategy": variant.routing}}
 
 
 _OPERATIONS = {

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import httptools
 
 from experiments.errors import EndpointError
+from experiments.local.delivery import Spoilt, deliver
 
 BACKLOG = 1024
 """A short backlog drops connections of a burst, and each then waits a second for its next SYN."""
@@ -51,6 +52,8 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    spoilt: Spoilt | None = None
+    """How it goes wrong on its way, where it is meant to."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -158,7 +161,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
             return  # a trailer of a chunked body is none of the headers
-        key = name.decode("latin-1").lower()
+        key = _header_name(name)
         content = value.decode("latin-1").strip(" \t")
         if key in self._headers:
             content = f"{self._headers[key]},{content}"
@@ -209,7 +212,13 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, item: Request | Response, stays: bool) -> None:
         while True:
             response = item if isinstance(item, Response) else await self._handle(item)
-            self.transport.write(_encode(response, stays))
+            head = _head(response, stays)
+            if response.spoilt is not None:
+                whole = await deliver(self.transport, head, response.body, response.spoilt)
+                stays = stays and whole
+            else:
+                # In one piece: two small writes would wait for each other's acknowledgement.
+                self.transport.write(head + response.body)
             if not stays:
                 self._input_ended = True
                 self.transport.close()
@@ -228,14 +237,18 @@ class _Connection(asyncio.Protocol):
             return text(500, "The server failed; its log says how.")
 
 
-def _encode(response: Response, stays: bool) -> bytes:
-    """Head and body in one piece: two small writes would wait for each other's acknowledgement."""
+def _head(response: Response, stays: bool) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {phrases.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
     lines += [f"Content-Length: {len(response.body)}", f"Date: {_date(int(time.time()))}"]
     if not stays:
         lines.append("Connection: close")
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + response.body
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 @lru_cache(maxsize=1)

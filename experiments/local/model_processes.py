@@ -1,77 +1,151 @@
-"""The model servers that the endpoint starts for itself: one process each, ended with it."""
+"""The model servers that the endpoint starts for itself: one process each, ended with it.
+
+One that dies is started again, after a pause that doubles from death to death.
+"""
 
 import asyncio
 import contextlib
 import json
+import logging
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import child
 from experiments.errors import EndpointError
 from experiments.local.container import Container
+from experiments.local.http import Response
 
 READY_WITHIN_S = 60.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+_STEADY_AFTER_S = 60.0
+"""A process that lived for so long died of something new: the pause is the first one again."""
 _END_WITHIN_S = 5.0
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Child:
-    label: str
-    process: Process
-    log: Path
+class ModelProcess:
+    """A model server in a process of its own; what it says goes to `log`."""
+
+    def __init__(self, label: str, model: str, log: Path) -> None:
+        self._label = label
+        self._model = model
+        self._log = log
+        self._process: Process | None = None
+        self._container: Container | None = None
+
+    async def invoke(self, headers: Mapping[str, str], body: bytes) -> Response:
+        """Return the answer to POST /invocations; OSError when there is none."""
+        if self._container is None:
+            raise ConnectionError("it has died, and is being started again")
+        return await self._container.invoke(headers, body)
+
+    async def launch(self) -> None:
+        """Start the process."""
+        with self._log.open("ab") as stderr:
+            self._process = await asyncio.create_subprocess_exec(
+                *child.command(
+                    "experiments.local.models.server", "--model", self._model, "--port", "0"
+                ),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=stderr,
+                env=child.environment(),
+            )
+
+    async def wait_until_ready(self) -> None:
+        """Return when the process that was launched answers pings.
+
+        Raises:
+            EndpointError: it ended, or is not ready in time; with the end of its log.
+        """
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = b""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN_S):
+                line = await self._process.stdout.readline()
+        if line:
+            container = Container("127.0.0.1", json.loads(line)["port"])
+            if await container.is_healthy(READY_WITHIN_S):
+                self._container = container
+                return
+        ended = self._process.stdout.at_eof()
+        raise EndpointError(
+            f"The model server {self._label} "
+            + ("ended while it started." if ended else f"is not ready after {READY_WITHIN_S:g} s."),
+            child.tail(self._log) or f"Its log, {self._log}, is empty.",
+        )
+
+    async def keep_alive(self) -> None:
+        """Start the process again whenever it has died; does not return."""
+        pause_s = 0.0
+        while True:
+            assert self._process is not None
+            began = time.monotonic()
+            code = await self._process.wait()
+            self._container = None
+            pause_s = next_pause_s(pause_s, time.monotonic() - began)
+            logger.warning(
+                "The model server %s ended with exit code %d; it is started again in %g s. "
+                "Its log is %s.",
+                self._label, code, pause_s, self._log,
+            )  # fmt: skip
+            await asyncio.sleep(pause_s)
+            try:
+                await self.launch()
+                await self.wait_until_ready()
+            except EndpointError as error:
+                logger.warning("%s", error)
+                await _end([self._process])
+
+    @property
+    def process(self) -> Process | None:
+        """The latest process, if one was started."""
+        return self._process
+
+
+def next_pause_s(last_s: float, lived_s: float) -> float:
+    """Return how long to wait before a process that died after `lived_s` is started again."""
+    if not last_s or lived_s > _STEADY_AFTER_S:
+        return FIRST_PAUSE_S
+    return min(2 * last_s, LONGEST_PAUSE_S)
 
 
 @contextlib.asynccontextmanager
-async def started(models: Mapping[str, str], log_dir: Path) -> AsyncIterator[dict[str, Container]]:
-    """Run a process for each label's model; yield a container a label when all answer pings.
+async def started(
+    models: Mapping[str, str], log_dir: Path
+) -> AsyncIterator[dict[str, ModelProcess]]:
+    """Run a process for each label's model, and keep it running; yield them when all answer pings.
 
     What a process says goes to `log_dir`/<label>.log.
 
     Raises:
         EndpointError: a process ended, or is not ready in time; with the end of its log.
     """
-    children: list[_Child] = []
+    servers = {
+        label: ModelProcess(label, model, log_dir / f"{label}.log")
+        for label, model in models.items()
+    }
+    keepers: list[asyncio.Task[None]] = []
     try:
-        for label, model in models.items():
-            children.append(await _start(label, model, log_dir / f"{label}.log"))
-        yield {one.label: await _ready(one) for one in children}
+        for server in servers.values():
+            await server.launch()
+        for server in servers.values():
+            await server.wait_until_ready()
+        keepers += [asyncio.create_task(server.keep_alive()) for server in servers.values()]
+        yield servers
     finally:
-        await _end([one.process for one in children])
-
-
-async def _start(label: str, model: str, log: Path) -> _Child:
-    with log.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *child.command("experiments.local.models.server", "--model", model, "--port", "0"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=stderr,
-            env=child.environment(),
-        )
-    return _Child(label, process, log)
-
-
-async def _ready(one: _Child) -> Container:
-    assert one.process.stdout is not None
-    line = b""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READY_WITHIN_S):
-            line = await one.process.stdout.readline()
-    if line:
-        container = Container("127.0.0.1", json.loads(line)["port"])
-        if await container.is_healthy(READY_WITHIN_S):
-            return container
-    ended = one.process.stdout.at_eof()
-    raise EndpointError(
-        f"The model server {one.label} "
-        + ("ended while it started." if ended else f"is not ready after {READY_WITHIN_S:g} s."),
-        child.tail(one.log) or f"Its log, {one.log}, is empty.",
-    )
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await _end([server.process for server in servers.values() if server.process is not None])
 
 
 async def _end(processes: Sequence[Process]) -> None:
+    """End processes: SIGTERM, and SIGKILL for those that are still there after a while."""
     running = [process for process in processes if process.returncode is None]
     for process in running:
         process.terminate()

@@ -1,12 +1,58 @@
-"""Which variant answers a request: the one it names, or one drawn by weight."""
+"""Which variant and which of its instances a request goes to, and what fault strikes it there."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from experiments.local import config
+from experiments.local.faults import Fault, Faults
+from experiments.local.seeded import generator
 from experiments.local.service_error import validation_error
+
+
+class Queue(Protocol):
+    """What an instance is to its router."""
+
+    def outstanding(self, at_s: float) -> int:
+        """Count its requests that are not done."""
+        ...
+
+
+class Route(NamedTuple):
+    """Where a request goes; instances are counted from 0."""
+
+    variant: str
+    instance: int
+    fault: Fault | None
+
+
+class Router:
+    """Routes the requests of one endpoint to the `queues` of its variants; in virtual time."""
+
+    def __init__(self, endpoint: config.Endpoint, queues: Mapping[str, Sequence[Queue]]) -> None:
+        seed = endpoint.seed
+        self._weights = {name: variant.weight for name, variant in endpoint.variants.items()}
+        self._variant_draws = generator(seed, "variant")
+        self._instances = {
+            name: (variant.routing, queues[name], generator(seed, "variants", name, "instance"))
+            for name, variant in endpoint.variants.items()
+            if name in queues
+        }
+        self._faults = Faults(endpoint.faults, seed)
+
+    def route(self, at_s: float, target: str | None) -> Route:
+        """Route the request that arrives at `at_s`; times must ascend.
+
+        Raises:
+            ServiceError: `target` is none of the variants.
+        """
+        variant = choose(self._weights, target, self._variant_draws)
+        strategy, queues, draws = self._instances[variant]
+        instance = choose_instance(queues, strategy, at_s, draws)
+        return Route(variant, instance, self._faults.strike(at_s, variant, instance))
 
 
 def choose(weights: Mapping[str, float], target: str | None, generator: np.random.Generator) -> str:
@@ -23,3 +69,20 @@ def choose(weights: Mapping[str, float], target: str | None, generator: np.rando
     if target not in weights:
         raise validation_error(f"Variant {target} not found. It is none of {', '.join(weights)}.")
     return target
+
+
+def choose_instance(
+    queues: Sequence[Queue],
+    strategy: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS"],
+    at_s: float,
+    generator: np.random.Generator,
+) -> int:
+    """Return one of the instances, by SageMaker's RoutingStrategy; among equals one at random."""
+    if len(queues) == 1:
+        return 0
+    if strategy == "RANDOM":
+        return int(generator.random() * len(queues))
+    counts = [queue.outstanding(at_s) for queue in queues]
+    least = min(counts)
+    places = [place for place, count in enumerate(counts) if count == least]
+    return places[int(generator.random() * len(places))] if len(places) > 1 else places[0]

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import ipaddress
 import json
 import logging
@@ -13,33 +14,33 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from experiments import child
 from experiments.errors import AbreastError, EndpointError
-from experiments.local import config, control_plane, http, model_processes, runtime, sigv4
+from experiments.local import config, control_plane, http, instance, model_processes, sigv4
+from experiments.local.attempts import Attempts
+from experiments.local.backend import Backend, Model, Simulated
+from experiments.local.clock import Clock
 from experiments.local.container import Container
 from experiments.local.http import Handler, Request, Response
 from experiments.local.process import Announcement
+from experiments.local.routing import Router
+from experiments.local.runtime import Deployment, invoke_endpoint
+from experiments.local.served_log import ServedLog
 from experiments.local.service_error import ServiceError
-from experiments.local.simulated import Simulated
 
 _URL_HEALTHY_WITHIN_S = 3.0
 _INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 logger = logging.getLogger(__name__)
 
 
-def application(
-    endpoint: config.Endpoint,
-    instances: Mapping[str, Sequence[runtime.Instance]],
-    generator: np.random.Generator,
-) -> Handler:
-    """Return the handler that is the endpoint; `instances` answer for each variant."""
+def application(deployment: Deployment) -> Handler:
+    """Return the handler that is the endpoint."""
+    endpoint = deployment.endpoint
     credentials = sigv4.Credentials(
         access_key_id=endpoint.access_key_id,
         secret_access_key=endpoint.secret_access_key,
@@ -56,9 +57,7 @@ def application(
         if request.method == "POST" and path == "/":
             return control_plane.answer(request, endpoint, created_at)
         if request.method == "POST" and (invocation := _INVOCATIONS.fullmatch(path)):
-            return await runtime.invoke_endpoint(
-                invocation[1], request, endpoint, instances, generator
-            )
+            return await invoke_endpoint(invocation[1], request, deployment)
         raise ServiceError(
             400,
             "UnknownOperationException",
@@ -72,7 +71,9 @@ def application(
         except ServiceError as error:
             response = error.response()
         headers = {**response.headers, "x-amzn-RequestId": str(uuid.uuid4())}
-        return Response(status=response.status, headers=headers, body=response.body)
+        return Response(
+            status=response.status, headers=headers, body=response.body, spoilt=response.spoilt
+        )
 
     return handle
 
@@ -94,8 +95,10 @@ def run(
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(http.listen(host, port))
         if log_dir is None:
-            log_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="abreast-")))
-        log_dir.mkdir(parents=True, exist_ok=True)
+            logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="abreast-")))
+        else:
+            logs = log_dir
+            logs.mkdir(parents=True, exist_ok=True)
         address, bound_port = listener.getsockname()[:2]
         if not ipaddress.ip_address(address).is_loopback:
             logger.warning("%s is not a loopback address: others may reach this endpoint.", host)
@@ -109,45 +112,71 @@ def run(
             variants=tuple(endpoint.variants),
         )
 
+        folder = Path.cwd() if log_dir is None else log_dir
+        served_log = stack.enter_context(
+            ServedLog(None if endpoint.served_log is None else folder / endpoint.served_log)
+        )
+        attempts = Attempts()
+
         async def main() -> None:
             task = asyncio.current_task()
             assert task is not None
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
             with contextlib.suppress(asyncio.CancelledError):
-                generator = np.random.default_rng()
-                async with (
-                    _instances(endpoint, log_dir, generator) as instances,
-                    http.serve(application(endpoint, instances, generator), listener),
-                ):
-                    announce(announcement)
-                    await asyncio.Event().wait()
+                clock = Clock()
+                async with _backends(endpoint, logs, clock) as backends:
+                    deployment = Deployment(
+                        endpoint=endpoint,
+                        backends=backends,
+                        router=Router(endpoint, backends),
+                        clock=clock,
+                        served_log=served_log,
+                        attempts=attempts,
+                    )
+                    async with http.serve(application(deployment), listener):
+                        # What is there by now stays. Each full collection would look at all of
+                        # it, and every answer would wait.
+                        gc.freeze()
+                        announce(announcement)
+                        await asyncio.Event().wait()
 
         http.run(main())
+        if attempts.repeated:
+            logger.warning(
+                "%d of %d calls came before with the same amz-sdk-invocation-id: a client "
+                "retries by itself.",
+                attempts.repeated, attempts.calls,
+            )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
-async def _instances(
-    endpoint: config.Endpoint, log_dir: Path, generator: np.random.Generator
-) -> AsyncIterator[dict[str, list[runtime.Instance]]]:
+async def _backends(
+    endpoint: config.Endpoint, log_dir: Path, clock: Clock
+) -> AsyncIterator[dict[str, list[Backend]]]:
     """Start what answers for each variant, and yield it when all of it is ready."""
+    limit_s = endpoint.model_timeout
     models = {
         label: variant.model
         for name, variant in endpoint.variants.items()
         if variant.model is not None
         for label in _labels(name, variant)
     }
-    async with model_processes.started(models, log_dir) as containers:
-        instances: dict[str, list[runtime.Instance]] = {}
+    simulated = instance.simulated(endpoint)
+    async with model_processes.started(models, log_dir) as processes:
+        backends: dict[str, list[Backend]] = {}
         for name, variant in endpoint.variants.items():
             if variant.simulated is not None:
-                queues = (Simulated(variant.simulated, generator) for _ in range(variant.instances))
-                instances[name] = [queue.invoke for queue in queues]
+                backends[name] = [Simulated(one, clock, limit_s) for one in simulated[name]]
             elif variant.url is not None:
-                instances[name] = [(await _reached(name, variant.url)).invoke]
+                container = await _reached(name, variant.url)
+                backends[name] = [Model(container.invoke, clock, limit_s)]
             else:
-                instances[name] = [containers[label].invoke for label in _labels(name, variant)]
-        yield instances
+                backends[name] = [
+                    Model(processes[label].invoke, clock, limit_s)
+                    for label in _labels(name, variant)
+                ]
+        yield backends
 
 
 def _labels(name: str, variant: config.Variant) -> list[str]:

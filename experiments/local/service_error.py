@@ -31,6 +31,21 @@ class ServiceError(Exception):
         )
 
 
+class ThrottlingError(ServiceError):
+    """The runtime's answer to too many requests, which is in no service model.
+
+    Its body is `{"message": null}`; only the header holds the code.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(400, "ThrottlingException", "Rate exceeded")
+
+    def response(self) -> Response:
+        """Return the error as AWS sends it."""
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": self.code}
+        return Response(status=self.status, headers=headers, body=b'{"message":null}')
+
+
 def validation_error(message: str) -> ServiceError:
     """Return SageMaker Runtime's answer to a request that breaks a rule."""
     return ServiceError(400, "ValidationError", message)

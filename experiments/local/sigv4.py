@@ -89,9 +89,9 @@ def canonical_request(request: Request, signed: list[str]) -> bytes:
     headers = request.headers
     parts = [
         request.method,
-        quote(_without_dot_segments(path), safe="/~"),
+        _canonical_path(path),
         "&".join(f"{name}={value}" for name, _, value in pairs),
-        *(f"{name}:{_SPACES.sub(' ', headers.get(name, ''))}" for name in signed),
+        *[f"{name}:{_single_spaced(headers.get(name, ''))}" for name in signed],
         "",
         ";".join(signed),
         hashlib.sha256(request.body).hexdigest(),
@@ -99,18 +99,35 @@ def canonical_request(request: Request, signed: list[str]) -> bytes:
     return "\n".join(parts).encode("latin-1")  # the bytes as they came
 
 
-def _without_dot_segments(path: str) -> str:
-    """Remove dot segments (RFC 3986, 5.2.4) and, as SigV4 asks besides, empty segments."""
+def _single_spaced(value: str) -> str:
+    return _SPACES.sub(" ", value) if "  " in value or "\t" in value else value
+
+
+@lru_cache(maxsize=256)
+def _canonical_path(path: str) -> str:
+    """Remove dot segments (RFC 3986, 5.2.4) and, as SigV4 asks besides, empty segments; escape."""
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
             del kept[-1:]
         elif segment not in ("", "."):
             kept.append(segment)
-    return f"/{'/'.join(kept)}{'/' if kept and path.endswith('/') else ''}"
+    end = "/" if kept and path.endswith("/") else ""
+    return quote(f"/{'/'.join(kept)}{end}", safe="/~")
 
 
 def _check_time(timestamp: str, date: str, now: datetime) -> None:
+    signed_at = _signed_at(timestamp, date)
+    if signed_at < now - MAX_SKEW:
+        raise _invalid(f"Signature expired: {timestamp} is now earlier than {_basic(now)} - 5 min.")
+    if signed_at > now + MAX_SKEW:
+        raise _invalid(
+            f"Signature not yet current: {timestamp} is still later than {_basic(now)} + 5 min."
+        )
+
+
+@lru_cache(maxsize=256)
+def _signed_at(timestamp: str, date: str) -> datetime:
     if not _TIMESTAMP.fullmatch(timestamp):
         raise _invalid("Date must be in ISO-8601 'basic format', in the header X-Amz-Date.")
     if not timestamp.startswith(date):
@@ -119,15 +136,9 @@ def _check_time(timestamp: str, date: str, now: datetime) -> None:
             f"HTTP: '{date}' != '{timestamp[:8]}', from '{timestamp}'."
         )
     try:
-        signed_at = datetime.fromisoformat(timestamp)
+        return datetime.fromisoformat(timestamp)
     except ValueError:
         raise _invalid(f"'{timestamp}' is no date.") from None
-    if signed_at < now - MAX_SKEW:
-        raise _invalid(f"Signature expired: {timestamp} is now earlier than {_basic(now)} - 5 min.")
-    if signed_at > now + MAX_SKEW:
-        raise _invalid(
-            f"Signature not yet current: {timestamp} is still later than {_basic(now)} + 5 min."
-        )
 
 
 def _basic(moment: datetime) -> str:

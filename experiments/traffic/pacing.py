@@ -1,15 +1,12 @@
 """Wakes each slot when its request is due, to a fraction of a millisecond.
 
-gevent's own timers count whole milliseconds. Linux has timers that are files and expire to the
-microsecond (timerfd_create(2)), which the event loop can wait for like for a socket; elsewhere the
-slots sleep on gevent's timers, and each record still carries its scheduled and its real start.
+gevent's own timers count whole milliseconds. Linux has timers that expire to the microsecond
+(experiments/timer.py), which the event loop can wait for like for a socket; elsewhere the slots
+sleep on gevent's timers, and each record still carries its scheduled and its real start.
 """
 
 import contextlib
-import ctypes
 import heapq
-import os
-import sys
 import time
 from itertools import count
 
@@ -17,16 +14,9 @@ import gevent
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
-_CLOCK_MONOTONIC = 1
-"""The clock of `time.perf_counter_ns` on Linux."""
-_ABSOLUTE = 1
+from experiments.timer import Timer
+
 _S = 1_000_000_000
-
-
-class _Moment(ctypes.Structure):
-    """struct itimerspec: an interval, of no use here, and the moment of the next expiry."""
-
-    _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns")]
 
 
 class Pacer:
@@ -36,32 +26,30 @@ class Pacer:
         self._stop = stop
         self._sleepers: list[tuple[int, int, gevent.Greenlet]] = []
         self._ticket = count()  # sleepers with one time are woken in the order of their coming
-        self._timer_fd = -1
-        if sys.platform == "linux":
-            self._libc = ctypes.CDLL(None, use_errno=True)
-            flags = os.O_NONBLOCK | os.O_CLOEXEC
-            self._timer_fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, flags)
-        if self.is_exact:
-            self._watcher = get_hub().loop.io(self._timer_fd, 1)
+        self._timer: Timer | None = None
+        with contextlib.suppress(OSError):
+            self._timer = Timer()
+        if self._timer is not None:
+            self._watcher = get_hub().loop.io(self._timer.fd, 1)
             self._watcher.start(self._wake)
             stop.rawlink(self._wake_all)
 
     @property
     def is_exact(self) -> bool:
         """Whether a timer descriptor wakes the slots, and not gevent's timers."""
-        return self._timer_fd >= 0
+        return self._timer is not None
 
     def wait_until(self, due_ns: int) -> bool:
         """Sleep until `due_ns` on `time.perf_counter_ns()`; say whether the run was stopped."""
         if self._stop.is_set():
             return True
-        if not self.is_exact:
+        if self._timer is None:
             return self._sleep_by_gevent(due_ns)
         if due_ns > time.perf_counter_ns():
             sleeper = (due_ns, next(self._ticket), getcurrent())
             heapq.heappush(self._sleepers, sleeper)
             if self._sleepers[0] is sleeper:
-                self._set_timer(due_ns)
+                self._timer.set(due_ns)
             try:
                 get_hub().switch()
             except BaseException:  # killed asleep; nobody must wake it from what it does next
@@ -73,12 +61,12 @@ class Pacer:
 
     def close(self) -> None:
         """Give the timer back. Nobody may be asleep any more."""
-        if self.is_exact:
+        if self._timer is not None:
             self._stop.unlink(self._wake_all)
             self._watcher.stop()
             self._watcher.close()
-            os.close(self._timer_fd)
-            self._timer_fd = -1
+            self._timer.close()
+            self._timer = None
 
     def _sleep_by_gevent(self, due_ns: int) -> bool:
         while (remaining_ns := due_ns - time.perf_counter_ns()) > 0:
@@ -86,21 +74,15 @@ class Pacer:
                 return True
         return False
 
-    def _set_timer(self, due_ns: int) -> None:
-        moment = _Moment(0, 0, *divmod(max(due_ns, 1), _S))
-        if self._libc.timerfd_settime(self._timer_fd, _ABSOLUTE, ctypes.byref(moment), None) != 0:
-            raise OSError(ctypes.get_errno(), "The timer cannot be set")
-
     def _wake(self) -> None:
         """Run in the event loop when the timer has expired: wake all that are due by now."""
-        try:
-            os.read(self._timer_fd, 8)
-        except BlockingIOError:
+        assert self._timer is not None
+        if not self._timer.has_expired():
             return  # it was set anew after it had expired
         while self._sleepers and self._sleepers[0][0] <= time.perf_counter_ns():
             heapq.heappop(self._sleepers)[2].switch()
         if self._sleepers:
-            self._set_timer(self._sleepers[0][0])
+            self._timer.set(self._sleepers[0][0])
 
     def _wake_all(self, _stop: Event) -> None:
         sleepers, self._sleepers = self._sleepers, []

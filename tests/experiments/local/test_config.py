@@ -104,6 +104,46 @@ def test_the_built_in_endpoint_file_is_valid() -> None:
             'variants.a.simulated.constant = "20": must be a duration such as',
             "",
         ),
+        (
+            'name = "x"\n[variants.a]\nmodel = "digits-svm"\n[[variants.a.pauses]]\nfor = "1s"',
+            "variants.a: pauses can be of a simulated variant only",
+            "",
+        ),
+        (
+            'name = "x"\n[variants.a]\ninstances = 2\ninstance_factors = [1, 2, 3]\n'
+            'simulated = { constant = "1ms" }',
+            "variants.a: instance_factors has 3 values for 2 instances",
+            "",
+        ),
+        (
+            'name = "x"\n[[faults]]\nkind = "reset"\nvariant = "b"\n[variants.a]\n'
+            'simulated = { constant = "1ms" }',
+            "faults.0: variant b is none of a",
+            "",
+        ),
+        (
+            'name = "x"\n[[faults]]\nkind = "reset"\nvariant = "a"\ninstance = 2\n[variants.a]\n'
+            'simulated = { constant = "1ms" }',
+            "faults.0: variant a has no instance 2; it has 1",
+            "",
+        ),
+        (
+            'name = "x"\n[[faults]]\nkind = "throttle"\n[variants.a]\n'
+            'simulated = { constant = "1ms" }',
+            'faults.0: kind = "throttle" needs above',
+            "",
+        ),
+        (
+            'name = "x"\n[[episodes]]\nfor = "1s"\nfactor = 2\nevry = "2s"\n[variants.a]\n'
+            'simulated = { constant = "1ms" }',
+            "episodes.0.evry: there is no such key",
+            'Did you mean "every"?',
+        ),
+        (
+            'name = "x"\n[variants.a]\nsimulated = { distribution = "empirical", file = "t.csv" }',
+            "variants.a.simulated.file",
+            "",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:

@@ -308,6 +308,25 @@ def test_the_endpoint_config_is_described(endpoint: LocalEndpoint, connect: Conn
     }
 
 
+def test_a_stated_routing_strategy_is_described(start: Start, connect: Connect) -> None:
+    running = start(
+        """
+        name = "routed"
+        [variants.only]
+        instances = 2
+        routing = "LEAST_OUTSTANDING_REQUESTS"
+        simulated = { constant = "1ms" }
+        """
+    )
+    client = connect(running, "sagemaker")
+    for described in (
+        client.describe_endpoint(EndpointName="routed"),
+        client.describe_endpoint_config(EndpointConfigName="routed"),
+    ):
+        (variant,) = described["ProductionVariants"]
+        assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+
+
 def test_what_the_control_plane_does_not_know_is_refused(
     endpoint: LocalEndpoint, connect: Connect
 ) -> None:

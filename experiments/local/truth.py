@@ -1,0 +1,204 @@
+"""What a simulated variant truly does: its quantiles at a rate, its highest rate within an SLO.
+
+By theory where there is one, which is for exponential and constant service times without anything
+that bends them; otherwise by simulation with the code that serves.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from experiments.errors import PlanError
+from experiments.local import config, queueing, virtual
+from experiments.units import PositiveSeconds, Share, quantile_of
+
+LEVELS = (0.5, 0.9, 0.99, 0.999)
+ERROR_RATE = "error_rate"
+_REQUESTS = 20_000
+_REQUESTS_OF_A_PROBE = 5_000
+_RESOLUTION = 0.01
+_RESOLUTION_BY_THEORY = 0.001
+_SELDOM = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """One variant at one rate; times in seconds, of requests that were answered well.
+
+    `errors_s` are the standard errors of the quantiles, which are 0 by theory.
+    """
+
+    rate_rps: float
+    load: float
+    quantiles_s: tuple[float, ...]
+    errors_s: tuple[float, ...]
+    error_rate: float
+    method: str
+
+
+def at_rates(
+    endpoint: config.Endpoint,
+    rates_rps: Mapping[str, float],
+    *,
+    body_bytes: int = 0,
+    levels: Sequence[float] = LEVELS,
+    requests: int = _REQUESTS,
+) -> dict[str, Truth]:
+    """Return the truth of each simulated variant that gets a rate."""
+    known = {}
+    for name, rate_rps in rates_rps.items():
+        survival = theory(endpoint, name, rate_rps)
+        if survival is not None:
+            scale_s = _work_s(endpoint.variants[name], body_bytes)
+            known[name] = Truth(
+                rate_rps=rate_rps,
+                load=rate_rps / capacity_rps(endpoint, name, body_bytes),
+                quantiles_s=tuple(queueing.quantile(survival, p, scale_s) for p in levels),
+                errors_s=(0.0,) * len(levels),
+                error_rate=0.0,
+                method=_theory_name(endpoint.variants[name]),
+            )
+    if known.keys() != rates_rps.keys():
+        simulated = virtual.simulate(endpoint, rates_rps, requests=requests, body_bytes=body_bytes)
+        for name in rates_rps.keys() - known.keys():
+            one = simulated[name]
+            quantiles = [one.quantile(level) for level in levels]
+            known[name] = Truth(
+                rate_rps=rates_rps[name],
+                load=rates_rps[name] / capacity_rps(endpoint, name, body_bytes),
+                quantiles_s=tuple(value for value, _ in quantiles),
+                errors_s=tuple(error for _, error in quantiles),
+                error_rate=one.error_rate,
+                method=f"simulation of {one.requests:,} requests",
+            )
+    return {name: known[name] for name in rates_rps}
+
+
+def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Survival | None:
+    """Return the survival of a variant's response time where theory gives it, else None."""
+    variant = endpoint.variants[name]
+    simulated = variant.simulated
+    assert simulated is not None
+    alone = variant.routing == "RANDOM" or variant.instances == 1
+    bent = any(table.pauses or table.episodes or table.drifts for table in (endpoint, variant))
+    struck = any(fault.variant in (None, name) for fault in endpoint.faults)
+    known = {"exponential": queueing.mmc, "constant": queueing.mdc}.get(simulated.distribution)
+    if known is None or bent or struck or not alone or simulated.per_kb or not simulated.mean_s:
+        return None
+    if rate_rps >= capacity_rps(endpoint, name, 0):
+        return None
+    # Poisson arrivals divided at random are Poisson arrivals at each.
+    each = [
+        known(rate_rps / variant.instances, simulated.mean_s * factor, simulated.workers)
+        for factor in _factors(variant)
+    ]
+
+    def survival(t: float) -> float:
+        return sum(one(t) for one in each) / len(each)
+
+    return survival if survival(endpoint.model_timeout) < _SELDOM else None
+
+
+def capacity_rps(endpoint: config.Endpoint, name: str, body_bytes: int) -> float:
+    """Return the rate at which a variant's instances are busy all the time, faults left aside."""
+    variant = endpoint.variants[name]
+    assert variant.simulated is not None
+    work_s = _work_s(variant, body_bytes)
+    if not work_s:
+        return math.inf
+    each = [variant.simulated.workers / (work_s * factor) for factor in _factors(variant)]
+    # At random each gets as much, and the slowest is the first that is full.
+    total = min(each) * len(each) if variant.routing == "RANDOM" else sum(each)
+    for table in (endpoint, variant):
+        for pause in table.pauses:
+            total *= 1 - (pause.length / pause.every if pause.every else 0)
+        for episode in table.episodes:
+            share = episode.length / episode.every if episode.every else 0
+            total *= 1 - share + share / episode.factor
+        for drift in table.drifts:
+            total /= math.exp(drift.spread**2 / 2)
+    return total
+
+
+def highest_rate_rps(
+    endpoint: config.Endpoint,
+    name: str,
+    slo: Mapping[str, float],
+    *,
+    body_bytes: int = 0,
+    requests: int = _REQUESTS_OF_A_PROBE,
+) -> tuple[float, float]:
+    """Return the highest rate that was seen to keep the SLO, and the lowest that was not.
+
+    Only this variant gets traffic. `slo` is as `read_slo` gives it. The two rates are 1 % apart at
+    most, 0.1 % by theory. Both are 0 where no rate keeps it, or the capacity where each below does.
+    """
+    levels = [level for metric in slo if (level := quantile_of(metric)) is not None]
+    limits_s = [limit for metric, limit in slo.items() if metric != ERROR_RATE]
+
+    def keeps(rate_rps: float) -> bool:
+        found = at_rates(
+            endpoint, {name: rate_rps}, body_bytes=body_bytes, levels=levels, requests=requests
+        )[name]
+        return found.error_rate <= slo.get(ERROR_RATE, 1.0) and all(
+            value <= limit for value, limit in zip(found.quantiles_s, limits_s, strict=True)
+        )
+
+    capacity = capacity_rps(endpoint, name, body_bytes)
+    if not math.isfinite(capacity):
+        return capacity, capacity
+    has_theory = theory(endpoint, name, capacity / 1000) is not None
+    return _bisect(keeps, capacity, _RESOLUTION_BY_THEORY if has_theory else _RESOLUTION)
+
+
+def _bisect(
+    keeps: Callable[[float], bool], capacity: float, resolution: float
+) -> tuple[float, float]:
+    low, high = capacity / 1000, capacity * (1 - resolution / 10)
+    if keeps(high):
+        return capacity, capacity
+    if not keeps(low):
+        return 0.0, 0.0
+    while high - low > resolution * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if keeps(middle) else (low, middle)
+    return low, high
+
+
+def read_slo(texts: Iterable[str]) -> dict[str, float]:
+    """Read ["p99=300ms", "error_rate=1%"]: limits by metric, in seconds or as a share.
+
+    Raises:
+        PlanError: one of them is not such a text.
+    """
+    slo = {}
+    for text in texts:
+        metric, _, limit = text.partition("=")
+        kind = Share if metric == ERROR_RATE else PositiveSeconds
+        try:
+            if metric != ERROR_RATE and quantile_of(metric) is None:
+                raise ValueError("the metric must be a percentile or error_rate")
+            slo[metric] = TypeAdapter[float](kind).validate_python(limit)
+        except ValidationError as error:
+            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise PlanError(f'--slo {text}: "{limit}" {rule}.', "Correct it.") from None
+        except ValueError as error:
+            raise PlanError(f"--slo {text}: {error}.", "Give one such as p99=300ms.") from None
+    return slo
+
+
+def _factors(variant: config.Variant) -> list[float]:
+    return variant.instance_factors or [1.0] * variant.instances
+
+
+def _work_s(variant: config.Variant, body_bytes: int) -> float:
+    assert variant.simulated is not None
+    return variant.simulated.mean_s + variant.simulated.per_kb * body_bytes / 1024
+
+
+def _theory_name(variant: config.Variant) -> str:
+    assert variant.simulated is not None
+    kind = "M" if variant.simulated.distribution == "exponential" else "D"
+    return f"theory, M/{kind}/{variant.simulated.workers}"
