@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import PlanError
 from experiments.local import config, queueing, virtual
+from experiments.local.faults import NOT_SERVED
 from experiments.units import PositiveSeconds, Share, quantile_of
 
 LEVELS = (0.5, 0.9, 0.99, 0.999)
@@ -46,15 +47,28 @@ def at_rates(
     levels: Sequence[float] = LEVELS,
     requests: int = _REQUESTS,
 ) -> dict[str, Truth]:
-    """Return the truth of each simulated variant that gets a rate."""
+    """Return the truth of each simulated variant that gets a rate.
+
+    Where more arrives than a variant can do, its times grow without end: they are infinite.
+    """
     known = {}
     for name, rate_rps in rates_rps.items():
         survival = theory(endpoint, name, rate_rps)
-        if survival is not None:
+        load = rate_rps / capacity_rps(endpoint, name, body_bytes)
+        if load >= 1 and not _is_spared(endpoint, name):
+            known[name] = Truth(
+                rate_rps=rate_rps,
+                load=load,
+                quantiles_s=(math.inf,) * len(levels),
+                errors_s=(0.0,) * len(levels),
+                error_rate=math.nan,
+                method="full: its queue grows without end",
+            )
+        elif survival is not None:
             scale_s = _work_s(endpoint.variants[name], body_bytes)
             known[name] = Truth(
                 rate_rps=rate_rps,
-                load=rate_rps / capacity_rps(endpoint, name, body_bytes),
+                load=load,
                 quantiles_s=tuple(queueing.quantile(survival, p, scale_s) for p in levels),
                 errors_s=(0.0,) * len(levels),
                 error_rate=0.0,
@@ -74,6 +88,11 @@ def at_rates(
                 method=f"simulation of {one.requests:,} requests",
             )
     return {name: known[name] for name in rates_rps}
+
+
+def _is_spared(endpoint: config.Endpoint, name: str) -> bool:
+    """Say whether some requests to a variant are answered for it."""
+    return any(f.kind in NOT_SERVED and f.variant in (None, name) for f in endpoint.faults)
 
 
 def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Survival | None:

@@ -49,7 +49,7 @@ def _at_rate(endpoint: config.Endpoint, rate_rps: float, names: list[str], body_
         )
         lines.append(
             f"{name:<{width}}  {truth.rate_rps:>8.1f}{truth.load:>7.0%}{cells}"
-            f"{truth.error_rate:>9.2%}  {truth.method}"
+            f"{_share(truth.error_rate):>9}  {truth.method}"
         )
     return "\n".join(
         [
@@ -90,3 +90,7 @@ def _time(value_s: float, error_s: float) -> str:
         return "\u2013"
     spread = f" \u00b1{2000 * error_s:.2g}" if error_s else ""
     return f"{1000 * value_s:.4g}{spread}"
+
+
+def _share(value: float) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:.2%}"

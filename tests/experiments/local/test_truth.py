@@ -8,7 +8,7 @@ import pytest
 
 from experiments import child
 from experiments.errors import PlanError
-from experiments.local import truth, virtual
+from experiments.local import config, truth, virtual
 from experiments.local.truth_table import printed
 from tests.experiments.local.worlds import endpoint
 
@@ -205,3 +205,12 @@ def test_the_command_line_prints_it(tmp_path: Path) -> None:
     ended = abreast("--rate", "20")
     assert ended.returncode == 2
     assert "--rate, --slo and --body-bytes go with --truth" in ended.stderr
+
+
+def test_a_variant_that_is_full_has_no_percentiles(tmp_path: Path) -> None:
+    path = tmp_path / "full.endpoint.toml"
+    path.write_text('name = "full"\n[variants.a]\nsimulated = { constant = "20ms" }\n')
+    (found,) = truth.at_rates(config.load(path), {"a": 50.0}).values()
+    assert found.load == 1.0
+    assert set(found.quantiles_s) == {math.inf}
+    assert "\u2013  full: its queue grows without end" in printed(path, 60.0, [], 0)
