@@ -35,6 +35,11 @@ bench-endpoint: $(VENV)/dev
 	$(BIN)/python -m benchmarks.endpoint.throughput
 	$(BIN)/python -m benchmarks.endpoint.timing
 
+bench-transport: $(VENV)/dev
+	@$(PIP) --constraint constraints.txt --group bench
+	$(BIN)/python -m benchmarks.transport.throughput
+	$(BIN)/python -m benchmarks.transport.accuracy
+
 clean:
 	rm -rf $(VENV)
 

@@ -231,6 +231,8 @@ class RunInfo:
     counts: Counts
     plan_toml: str
     ended_as: str = "complete"
+    why_not_fast: str | None = None
+    """Why boto3 stood in for the fast transport that the plan asked for."""
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, str] = field(default_factory=dict)
     subject: dict[str, str] = field(default_factory=dict)

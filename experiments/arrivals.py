@@ -59,7 +59,8 @@ class Traffic(Table):
     slots: int | None = Field(default=None, ge=1, le=20_000)
     overflow: Literal["queue", "drop"] | None = None
     """What happens to a request that finds no free slot; `None` is "queue"."""
-    transport: Literal["boto3"] = "boto3"
+    transport: Literal["fast", "boto3"] = "fast"
+    """boto3 itself, or what sends the same bytes at a fraction of its CPU."""
 
     @property
     def is_closed(self) -> bool:

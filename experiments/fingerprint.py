@@ -45,14 +45,14 @@ def _cpu_model() -> str:
     return next(models, platform.machine())
 
 
-def conditions(plan: Plan, payload_hash: str, region: str | None) -> dict[str, str]:
+def conditions(plan: Plan, payload_hash: str, region: str | None, transport: str) -> dict[str, str]:
     """Give the conditions that the client decides; the endpoint's own are added to them."""
     machine, version = host(), versions()
     return {
         "endpoint target": plan.endpoint.target,
         "region": region or plan.endpoint.region or "not known",
         "payload set": payload_hash,
-        "transport": plan.traffic.transport,
+        "transport": transport,
         "retries": "off (one attempt, standard mode)",
         "python": version["python"],
         "botocore": version["botocore"],

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import boto3
 import botocore.awsrequest
 import botocore.exceptions as failures
+import urllib3
 from botocore.config import Config
 from botocore.response import StreamingBody
 
@@ -118,6 +119,8 @@ _OUTCOME_BY_EXCEPTION: tuple[tuple[type[Exception], str], ...] = (
     (failures.IncompleteReadError, "connection"),
     (failures.ConnectionError, "connection"),
     (failures.HTTPClientError, "connection"),
+    # Of an error answer whose body is cut, which botocore reads without its own exceptions.
+    (urllib3.exceptions.HTTPError, "connection"),
     (failures.BotoCoreError, "other"),
 )
 
@@ -159,6 +162,38 @@ def _classify_answer(error: failures.ClientError) -> Failure:
         meta.get("RetryAttempts"),
         # The API does not promise it on an error; where it comes, the failure has an arm.
         meta.get("HTTPHeaders", {}).get("x-amzn-invoked-production-variant"),
+    )
+
+
+def reply_of_failure(
+    error: Exception,
+    sent_ns: int | None,
+    first_byte_ns: int | None,
+    ended_ns: int,
+    connect_ns: int | None,
+) -> Reply:
+    """Give the reply of a call that boto3 would end with this exception.
+
+    Raises:
+        Exception: `error` itself, where it is not the failure of a call.
+    """
+    failure = classify(error)
+    if failure is None:
+        raise error
+    return Reply(
+        failure.outcome,
+        sent_ns,
+        first_byte_ns,
+        ended_ns,
+        http_status=failure.http_status,
+        original_status=failure.original_status,
+        error=failure.error,
+        request_id=failure.request_id,
+        variant=failure.variant,
+        retries=failure.retries,
+        new_connection=connect_ns is not None,
+        connect_ns=connect_ns,
+        exception=error,
     )
 
 
@@ -243,25 +278,10 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             first_byte_ns = time.perf_counter_ns()
             body = answer["Body"].read()
             ended_ns = time.perf_counter_ns()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again where no call can fail with it
             ended_ns = time.perf_counter_ns()
-            failure = classify(error)
-            if failure is None:
-                raise
-            return Reply(
-                outcome=failure.outcome,
-                sent_ns=_stamps.sent_ns,
-                first_byte_ns=first_byte_ns,
-                ended_ns=ended_ns,
-                http_status=failure.http_status,
-                original_status=failure.original_status,
-                error=failure.error,
-                request_id=failure.request_id,
-                variant=failure.variant,
-                retries=failure.retries,
-                new_connection=_stamps.connect_ns is not None,
-                connect_ns=_stamps.connect_ns,
-                exception=error,
+            return reply_of_failure(
+                error, _stamps.sent_ns, first_byte_ns, ended_ns, _stamps.connect_ns
             )
         meta = answer["ResponseMetadata"]
         return Reply(
@@ -276,7 +296,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             variant=answer.get("InvokedProductionVariant"),
             retries=meta.get("RetryAttempts"),
             new_connection=_stamps.connect_ns is not None,
-                connect_ns=_stamps.connect_ns,
+            connect_ns=_stamps.connect_ns,
             answer=answer,
         )
 

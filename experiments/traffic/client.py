@@ -6,7 +6,7 @@ locustfile's own calls `invoke_endpoint` when it likes, and has boto3's answer.
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from gevent import GreenletExit
@@ -19,12 +19,15 @@ _LONGEST_ERROR = 2000
 
 
 class EndpointClient:
-    """One slot of concurrency: what `self.client` is in a locustfile."""
+    """One slot of concurrency: what `self.client` is in a locustfile.
 
-    def __init__(self, dispatch: Dispatch, environment: Any) -> None:
+    `tell_locust` takes the arguments of Locust's `request` event; `None`: nobody listens to it.
+    """
+
+    def __init__(self, dispatch: Dispatch, tell_locust: Callable[..., None] | None) -> None:
         self.dispatch = dispatch
         self.slot = dispatch.new_slot()
-        self._environment = environment
+        self._tell_locust = tell_locust
 
     def invoke_endpoint(self, **parameters: Any) -> dict[str, Any]:
         """Call InvokeEndpoint as boto3 does, with its keywords; the call is one of the run's.
@@ -79,7 +82,8 @@ class EndpointClient:
             dispatch.keep(record)
         if reply.connect_ns is not None:
             dispatch.health.note_connection(reply.connect_ns)
-        self._tell_locust(record, reply, due_ns)
+        if self._tell_locust is not None:
+            self._tell_locust(**_for_locust(record, reply, due_ns))
         return reply
 
     def drop(self, arrival: Arrival) -> None:
@@ -134,16 +138,17 @@ class EndpointClient:
             slot=self.slot,
         )
 
-    def _tell_locust(self, record: Record, reply: Reply, due_ns: int) -> None:
-        """Feed Locust's own table, which is for watching and never evidence."""
-        self._environment.events.request.fire(
-            request_type="InvokeEndpoint",
-            name=record.arm or "unknown arm",
-            response_time=(reply.ended_ns - due_ns) / 1e6,
-            response_length=record.bytes_in or 0,
-            exception=None if reply.outcome == "ok" else f"{reply.outcome}: {reply.error}",
-            context={},
-        )
+
+def _for_locust(record: Record, reply: Reply, due_ns: int) -> dict[str, Any]:
+    """Give what feeds Locust's own table, which is for watching and never evidence."""
+    return {
+        "request_type": "InvokeEndpoint",
+        "name": record.arm or "unknown arm",
+        "response_time": (reply.ended_ns - due_ns) / 1e6,
+        "response_length": record.bytes_in or 0,
+        "exception": None if reply.outcome == "ok" else f"{reply.outcome}: {reply.error}",
+        "context": {},
+    }
 
 
 def _as_bytes(body: Any) -> bytes | None:

@@ -112,15 +112,23 @@ class Run:
             slots=slots,
             **({} if self._serves_schedule else {"locustfile": self._environment.locustfile}),
             payloads={"distinct": len({p.digest for p in prepared.payloads}), "hash": hashed},
+            transport={"name": prepared.transport_name, "why_not_fast": prepared.why_not_fast},
             endpoint=asdict(prepared.facts),
             subject=_subject(prepared.facts),
             conditions={
-                **fingerprint.conditions(prepared.plan, hashed, prepared.facts.region),
+                **fingerprint.conditions(
+                    prepared.plan, hashed, prepared.facts.region, prepared.transport_name
+                ),
                 **_endpoint_conditions(prepared.facts),
             },
         )
         run_folder.append_event(folder, "endpoint", **asdict(prepared.facts))
-        give_clients(self._without_client, dispatch)
+        if prepared.why_not_fast is not None:
+            note = f"boto3 sends, not the fast transport: {prepared.why_not_fast}"
+            _tell(options, {"kind": "note", "text": note})
+        # Under a supervisor nobody sees Locust's table, which costs a tenth of a request.
+        is_watched = options.supervised_run is None
+        give_clients(self._without_client, dispatch, is_watched=is_watched)
         self._closed.clear()
         self._dispatch = dispatch
 

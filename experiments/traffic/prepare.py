@@ -21,6 +21,7 @@ from experiments.plan import Plan, find, load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
 from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
 from experiments.trace import read_trace
+from experiments.traffic.fast import fast_transport, why_not
 
 _REFUSED = {"auth", "validation", "connection", "timeout", "model_error", "other"}
 """What no later request would mend; throttling or a model that is loading may pass."""
@@ -36,6 +37,9 @@ class Prepared:
     payloads: tuple[payload_files.Payload, ...]
     facts: EndpointFacts
     transport: Transport
+    transport_name: str
+    why_not_fast: str | None
+    """Why boto3 stands in for the fast transport that the plan asks for."""
     select_prediction: Selector
     trace_s: NDArray[np.float64] | None
     """Arrival times of the plan's trace, in seconds from its first."""
@@ -64,14 +68,19 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     facts = describe(plan.endpoint, plan.endpoint.name)
     with naming(path):
         check_arms(plan, facts)
-    transport = boto3_transport(plan.endpoint, plan.traffic.concurrency)
+    asks_fast = plan.traffic.transport == "fast"
+    obstacle = why_not(plan.endpoint) if asks_fast else None
+    is_fast = asks_fast and obstacle is None
+    transport = fast_transport if is_fast else boto3_transport
     prepared = Prepared(
         plan=plan,
         plan_path=path,
         plan_text=text_as_run(path, overrides),
         payloads=bodies,
         facts=facts,
-        transport=transport,
+        transport=transport(plan.endpoint, plan.traffic.concurrency),
+        transport_name="fast" if is_fast else "boto3",
+        why_not_fast=obstacle,
         select_prediction=select,
         trace_s=None if trace is None else read_trace(path.parent / trace),
         local=running,

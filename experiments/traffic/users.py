@@ -8,6 +8,7 @@ late (and their response time says so) or are dropped, as the plan wants it.
 import time
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from locust import User
 from locust.exception import StopUser
@@ -65,12 +66,19 @@ def check_own_tasks(traffic: Traffic) -> None:
         )
 
 
-def give_clients(user_classes: Sequence[type[User]], dispatch: Dispatch) -> None:
+def give_clients(
+    user_classes: Sequence[type[User]], dispatch: Dispatch, *, is_watched: bool
+) -> None:
     """Let each user of these classes find a client of its own for this run in `self.client`.
 
     What a user's `__init__` sets, as that of HttpUser does, stays.
     """
-    client = cached_property(lambda user: EndpointClient(dispatch, user.environment))
+
+    def client_of(user: User) -> EndpointClient:
+        events: Any = user.environment.events
+        return EndpointClient(dispatch, events.request.fire if is_watched else None)
+
+    client = cached_property(client_of)
     client.__set_name__(User, "client")
     for each in user_classes:
         each.client = client  # type: ignore[attr-defined]

@@ -259,9 +259,9 @@ def test_the_plans_limits_hold(closed: Path) -> None:
     limits = "limits={max_requests=30, max_minutes=5}"
     process = locust(closed, HEAD + ONE_TASK, *CLOSED, "--set", limits)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 4, err
+    assert process.returncode in NO_VERDICT, err
     run = analysis.read_run(only_run(closed.parent / "reports"))
-    assert run.manifest["ended_as"] == "aborted"
+    assert run.manifest["ended_as"] == "stopped"
     assert "limits.max_requests = 30" in run.manifest["reason"]
     assert len(run.requests) == run.counts["planned"] == run.counts["ended"] == 30
 

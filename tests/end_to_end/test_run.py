@@ -1,16 +1,21 @@
 """`abreast run` on real processes: what it keeps, what it says, and how it ends."""
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 import analysis
+from experiments.local import process as local_endpoint
 from tests.end_to_end.conftest import (
     Command,
     assert_adds_up,
@@ -114,6 +119,87 @@ def test_users_of_a_closed_loop_wait_for_their_answer_and_think(
     assert "limits.max_requests = 30" in ended.stdout
     run = analysis.read_run(only_run(tmp_path / "few"))
     assert len(run.requests) == run.counts["planned"] == 30
+
+
+def test_both_transports_record_the_same(abreast: Command, plan: Path, tmp_path: Path) -> None:
+    """One arm answers, the other fails as a model does."""
+    endpoint = tmp_path / "shop.endpoint.toml"
+    # After the first request, which has to be answered, and before the schedule begins.
+    failing = (
+        '[[faults]]\nkind = "model_error"\nstatus = 503\nvariant = "candidate"\nat = "100ms"\n'
+    )
+    endpoint.write_text(endpoint.read_text() + failing)
+    rows = {}
+    for transport in ("fast", "boto3"):
+        out = tmp_path / transport
+        abreast("run", str(plan), "--set", f"traffic.transport={transport}", "--out", str(out))
+        assert manifest_of(only_run(out))["transport"] == {"name": transport, "why_not_fast": None}
+        rows[transport] = analysis.read_run(only_run(out)).requests
+    fast, boto3 = rows["fast"], rows["boto3"]
+    same = [
+        "seq", "group", "phase", "arm", "scheduled_ms", "variant_asked", "variant_invoked",
+        "payload", "outcome", "http_status", "original_status", "error", "content_type",
+        "bytes_out", "bytes_in", "response_digest", "prediction", "retries",
+    ]  # fmt: skip
+    assert fast[same].compare(boto3[same]).empty
+    assert set(fast["outcome"]) == {"ok", "model_error"}
+    assert fast["request_id"].notna().all()
+    assert fast["service_ms"].median() < boto3["service_ms"].median()
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Passes requests on to the URL that their first line names."""
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        onward = http.client.HTTPConnection(url.netloc)
+        onward.request("POST", url.path, body, dict(self.headers))
+        answer = onward.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        onward.close()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_boto3_sends_through_a_proxy_and_the_run_says_so(plan: Path, tmp_path: Path) -> None:
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+    Thread(target=proxy.serve_forever, daemon=True).start()
+    endpoint = local_endpoint.start(tmp_path / "shop.endpoint.toml")
+    try:
+        text = plan.read_text().replace('config = "shop.endpoint.toml"\n', "")
+        plan.write_text(text.replace('target = "local"', f'target = "{endpoint.url}"'))
+        ended = subprocess.run(
+            command("run", str(plan)),
+            cwd=tmp_path,
+            env={
+                **endpoint.client_environment(environment()),
+                "HTTP_PROXY": f"http://127.0.0.1:{proxy.server_port}",
+                "NO_PROXY": "",
+                "no_proxy": "",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        endpoint.stop()
+        proxy.shutdown()
+        proxy.server_close()
+    assert "boto3 sends, not the fast transport: A proxy is in force" in ended.stderr, ended.stderr
+    transport = manifest_of(only_run(tmp_path / "reports"))["transport"]
+    assert transport["name"] == "boto3"
+    report = json.loads((only_run(tmp_path / "reports") / "report.json").read_text())
+    assert report["run"]["transport"] == "boto3"
+    assert report["run"]["why_not_fast"] == transport["why_not_fast"]
+    assert (analysis.read_run(only_run(tmp_path / "reports")).requests["outcome"] == "ok").all()
 
 
 @pytest.mark.alone

@@ -110,6 +110,12 @@ def test_an_error_answer_becomes_its_outcome(
     assert reply.retries == 0
 
 
+def test_an_error_answer_that_is_cut_within_a_chunk_is_a_failed_connection() -> None:
+    cut = b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc"
+    with endpoint_that_says(cut) as url:
+        assert call(url).outcome == "connection"
+
+
 def test_a_good_answer_is_read_to_its_end_and_stamped_in_order() -> None:
     headers = {
         "x-Amzn-Invoked-Production-Variant": "blue",

@@ -4,7 +4,6 @@ import io
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -73,14 +72,14 @@ class Kit:
             payloads=tuple(Payload(str(i), body, None) for i, body in enumerate(BODIES)),
             facts=EndpointFacts(),
             transport=self.endpoint,
+            transport_name="boto3",
+            why_not_fast=None,
             select_prediction=lambda body, _kind: body.decode().strip(),
             trace_s=None,
             local=None,
         )
         self.dispatch = Dispatch(prepared, run_folder.create(folder, "p", ""), slots=2)
-        request = SimpleNamespace(fire=lambda **fields: self.fired.append(fields))
-        environment = SimpleNamespace(events=SimpleNamespace(request=request))
-        self.client = EndpointClient(self.dispatch, environment)
+        self.client = EndpointClient(self.dispatch, lambda **fields: self.fired.append(fields))
 
     def call(self, reply: Reply | BaseException, **parameters: Any) -> Record:
         self.endpoint.answers.append(reply)

@@ -1,0 +1,1 @@
+"""What a request costs the client that sends it, measured beside peers."""

@@ -1,0 +1,187 @@
+"""Byte streams over gevent's loop: plain and TLS, with a limit on how long each wait may take.
+
+They wait on the loop's own watchers: a gevent socket with a timeout costs twice as much a request.
+"""
+
+import contextlib
+import select
+import socket
+import ssl
+from typing import Any
+
+import gevent
+import gevent.socket
+import gevent.ssl
+from gevent import get_hub
+from gevent.monkey import get_original
+
+_READ, _WRITE = 1, 2
+_SLICE = 65_536
+"""Most bytes that are read, or encrypted, before other slots have their turn."""
+
+_plain_socket: Any = get_original("socket", "socket")
+_poll: Any = get_original("select", "poll")
+
+
+class Stream:
+    """A TCP connection, made from a connected socket.
+
+    Raises:
+        TimeoutError: from `send` and `receive`, when the peer did nothing for `timeout_s`.
+        OSError: the connection broke.
+    """
+
+    def __init__(self, connected: socket.socket, timeout_s: float) -> None:
+        self._socket = _plain_socket(fileno=connected.detach())
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._hub = get_hub()
+        self._readable = self._hub.loop.io(self._socket.fileno(), _READ)
+        self._writable = self._hub.loop.io(self._socket.fileno(), _WRITE)
+        self._readiness = _poll()
+        self._readiness.register(self._socket.fileno(), select.POLLIN)
+        self._is_late = False
+        self.limit(timeout_s)
+
+    def limit(self, timeout_s: float) -> None:
+        """Let no single wait take longer from here on."""
+        self._timer = self._hub.loop.timer(timeout_s, timeout_s)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Write all of `data`."""
+        while True:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+            self._wait(self._writable)
+
+    def receive(self) -> bytes:
+        """Wait for bytes and give them; none at the end of the stream."""
+        while True:
+            self._wait(self._readable)
+            try:
+                data: bytes = self._socket.recv(_SLICE)
+            except BlockingIOError:
+                continue
+            return data
+
+    def is_quiet(self) -> bool:
+        """Say whether the peer has neither written nor closed since what was last received."""
+        return not self._readiness.poll(0)
+
+    def rest(self) -> None:
+        """Wait no more, until the next `send`."""
+        self._timer.stop()
+
+    def close(self) -> None:
+        """Close it."""
+        for watcher in (self._timer, self._readable, self._writable):
+            watcher.stop()
+            watcher.close()
+        self._socket.close()
+
+    def _wait(self, watcher: Any) -> None:
+        self._timer.again(self._be_late)
+        self._hub.wait(watcher)
+        if self._is_late:
+            raise TimeoutError("timed out")
+
+    def _be_late(self) -> None:
+        self._is_late = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # which wakes whoever waits
+
+
+class TlsStream(Stream):
+    """A connection in TLS, which `open` begins.
+
+    Raises:
+        ssl.SSLError: the handshake failed, or what came later was not TLS.
+    """
+
+    def open(self, context: ssl.SSLContext, host: str) -> None:
+        """Shake hands with a peer that must be `host`, as far as the context verifies it."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            else:
+                break
+        self._flush()
+        self.rest()
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Write all of `data`."""
+        for start in range(0, len(data), _SLICE):
+            if start:
+                gevent.sleep(0)
+            self._tls.write(memoryview(data)[start : start + _SLICE])
+            self._flush()
+
+    def receive(self) -> bytes:
+        """Wait for bytes and give them; none at the end of the stream."""
+        while True:
+            try:
+                return self._tls.read(_SLICE)
+            except ssl.SSLWantReadError:
+                self._fill()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def is_quiet(self) -> bool:
+        """Say whether the peer has neither written nor closed since what was last received."""
+        return not self._incoming.pending and super().is_quiet()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            super().send(self._outgoing.read())
+
+    def _fill(self) -> None:
+        data = super().receive()
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+
+def verifying_context(ca_bundle: str) -> ssl.SSLContext:
+    """Make a TLS context that trusts the certificates of a file, and checks the host's name.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificates.
+    """
+    context: ssl.SSLContext = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_verify_locations(cafile=ca_bundle)
+    return context
+
+
+def connect(
+    host: str, port: int, context: ssl.SSLContext | None, *, within_s: float, timeout_s: float
+) -> Stream:
+    """Resolve a host anew, connect to it, and speak TLS where there is a context.
+
+    Raises:
+        TimeoutError: no address answered within `within_s`.
+        OSError: the host is not known, refused the connection, or is not who it should be.
+    """
+    connected = gevent.socket.create_connection((host, port), timeout=within_s)
+    if context is None:
+        return Stream(connected, timeout_s)
+    stream = TlsStream(connected, within_s)
+    try:
+        stream.open(context, host)
+    except BaseException:
+        stream.close()
+        raise
+    stream.limit(timeout_s)
+    return stream
