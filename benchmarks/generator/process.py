@@ -56,8 +56,8 @@ def run(
         try:
             ends_s = time.monotonic() + within_s
             while client.poll() is None and time.monotonic() < ends_s:
-                pids = set(found) if len(found) >= processes else _tree(client.pid)
-                found = _cpu_time_s(pids)
+                pids = set(found) if len(found) >= processes else tree(client.pid)
+                found = cpu_time_s(pids)
                 taken_s.update(found)
                 at_ns.append(time.perf_counter_ns())
                 totals_s.append(sum(taken_s.values()))  # with those that have ended
@@ -76,7 +76,7 @@ def run(
     return CpuTime(tuple(at_ns), tuple(totals_s))
 
 
-def _cpu_time_s(pids: set[int]) -> dict[int, float]:
+def cpu_time_s(pids: set[int]) -> dict[int, float]:
     """Read user and system time of those processes that are still there."""
     taken_s = {}
     for pid in pids:
@@ -85,7 +85,7 @@ def _cpu_time_s(pids: set[int]) -> dict[int, float]:
     return taken_s
 
 
-def _tree(root: int) -> set[int]:
+def tree(root: int) -> set[int]:
     """Find a process and its descendants. It reads all of /proc, so not while others measure."""
     parents = {}
     for name in os.listdir("/proc"):

@@ -86,12 +86,12 @@ def _await_start(sink: Sink, running: subprocess.Popen[bytes]) -> None:
 
 
 def _cpu_s(running: subprocess.Popen[bytes]) -> float:
-    return sum(process._cpu_time_s(process._tree(running.pid)).values())
+    return sum(process.cpu_time_s(process.tree(running.pid)).values())
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:
     if running.poll() is None:
-        for pid in process._tree(running.pid):
+        for pid in process.tree(running.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     running.wait()

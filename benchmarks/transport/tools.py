@@ -64,8 +64,8 @@ def abreast(transport: str, rate_rps: int | None = None) -> Tool:
         text = _PLAN.format(url=job.url, traffic=traffic, seconds=job.seconds, transport=transport)
         plan.write_text(text, encoding="utf-8")
         (job.folder / "bodies.jsonl").write_text(BODY + "\n", encoding="utf-8")
-        out = ["--plan", str(plan), "--out", str(job.folder / "runs")]
-        return _locust(job, child.ROOT / "locustfile.py", *out)
+        runs = str(job.folder / "runs")
+        return child.command("experiments", "run", str(plan), "--out", runs, "--quiet"), {}
 
     return command
 
