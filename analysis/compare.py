@@ -24,6 +24,7 @@ from analysis.swap import Swap, mean_ratio, quantile_ratio, shift
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
 from analysis.windows import Sample, windowed
+from experiments.errors import PlanError
 from experiments.plan import quantile_of
 
 LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
@@ -93,7 +94,16 @@ class Comparison:
 
 
 def compare(run: Run) -> Comparison:
-    """Compare every arm of a run with its baseline."""
+    """Compare every arm of a run with its baseline.
+
+    Raises:
+        PlanError: the run's plan compares nothing.
+    """
+    if run.plan.compare is None:
+        raise PlanError(
+            f"{run.path}: its plan compares nothing: it has no [compare].",
+            f"Judge it by its own question: analysis.judge(run), or abreast report {run.path}",
+        )
     rows = run.measured
     signs = draw_signs(np.random.default_rng(_SEED))
     baseline = run.plan.comparison.baseline

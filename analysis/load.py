@@ -16,13 +16,16 @@ METHOD = (
     "was dropped misses every limit; a percentile is kept where no more than its share miss.",
     "Requests close in time share their luck, so the interval of the share missed comes from how "
     "it varies between stretches of the run (Korn and Graubard 1998, at ten and at five stretches; "
-    "on runs under 600 s also from slow cosines). Each of its ends holds at 95 %.",
+    "on runs under 600 s also from slow cosines). Each of its ends is meant to hold at 95 %; how "
+    "often it does not, on streams of known truth, is measured and published.",
     "A limit is met where the whole interval lies at or below what is allowed, and broken where it "
-    "lies above, at 95 % for all limits together.",
+    "lies above, at 95 % for all limits together. In stretches of a given length it is broken "
+    "where one holds more misses than chance gives, at 5 % over all of them.",
 )
 RARE = (
     "Whether a slow episode too rare for this run to meet would break the SLO: near saturation a "
-    "percentile hangs on a few of them, and only more or longer runs show it."
+    "percentile hangs on a few of them, and only more or longer runs show it. Noise that lasts "
+    "longer than 10 s makes the intervals too narrow, too."
 )
 
 
@@ -36,7 +39,7 @@ def load_test(run: Run) -> Report:
         schema_version=SCHEMA_VERSION,
         question="load",
         run=run_info(run, rows),
-        verdict=_verdict(results, checks),
+        verdict=_verdict(run, results, checks),
         checks=checks,
         arms=tuple(arm_summary(run, rows, arm) for arm in run.plan.arms),
         differences=(),
@@ -49,7 +52,7 @@ def load_test(run: Run) -> Report:
     )
 
 
-def _verdict(results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
+def _verdict(run: Run, results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
     if refusal := untrusted(checks):
         return refusal
     calls = {result.call for result in results}
@@ -65,8 +68,8 @@ def _verdict(results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
     arms = fmt.joined(list(dict.fromkeys(result.arm for result in results)))
     sentence = {
         "met": f"The SLO is kept by {arms}: {_kept_words(results)}.",
-        "broken": f"{chosen.arm} breaks the SLO: {found_words(chosen)}.",
-        "undecided": f"Cannot tell yet whether {chosen.arm} keeps the SLO: {found_words(chosen)}.",
+        "broken": f"{chosen.arm} breaks the SLO: {_found_words(chosen)}.",
+        "undecided": f"Cannot tell yet whether {chosen.arm} keeps the SLO: {_found_words(chosen)}.",
     }[state]
     others = [r for r in results if r.call != "met" and r is not chosen]
     return Verdict(
@@ -74,8 +77,9 @@ def _verdict(results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
         validity=validity_of(checks),
         sentence=sentence,
         context=(
+            *([str(run.manifest["reason"])] if run.manifest["ended_as"] == "stopped" else []),
             *([chosen.reason] if chosen.reason else []),
-            *(f"{r.arm}: {found_words(r)}." for r in others),
+            *(f"{r.arm}: {_found_words(r)}." for r in others),
         ),
         exit_code=EXIT_CODES[state],
     )
@@ -97,7 +101,7 @@ def _kept_words(results: Sequence[SloResult]) -> str:
     return fmt.joined(said) if said else "no limit was missed by more than may"
 
 
-def found_words(result: SloResult) -> str:
+def _found_words(result: SloResult) -> str:
     """Say what was found of one limit, in a clause."""
     where = "" if result.phase is None else f" in {result.phase}"
     if result.window_s is not None and result.at_s is not None:

@@ -5,6 +5,8 @@ R. S., 1952, Confidence intervals for medians and other position measures); the 
 interval that holds where requests come in bursts of luck, and counts failures too.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from analysis.windows import Floats
 from experiments.slo import Threshold
 
 ALPHA = 0.05
+_FEWEST_MISSES = 3
+"""So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
 _STEPS_A_WINDOW = 4
 _LONGEST_EXTENSION = 100.0
 
@@ -29,7 +33,8 @@ def judge_slo(run: Run, rows: pd.DataFrame) -> tuple[SloResult, ...]:
     A limit is met where the upper bound of the share missed is at most what is allowed, at 95 %;
     broken where the lower bound is above it, at 95 % for all the limits together (Bonferroni). In
     stretches of a given length the question is what happened in each: a limit is broken where one
-    holds more misses than chance gives, at 5 % over all stretches and limits.
+    holds more misses than chance gives, at 5 % over all stretches and limits, and else met. What
+    failed without naming its variant is left out, but no limit is met that it could break.
     """
     asked = run.plan.thresholds
     return tuple(_result(run, rows, threshold, ALPHA / len(asked)) for threshold in asked)
@@ -37,36 +42,21 @@ def judge_slo(run: Run, rows: pd.DataFrame) -> tuple[SloResult, ...]:
 
 def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> SloResult:
     in_phase = rows if asked.phase is None else rows[rows["phase"] == asked.phase]
-    own = in_phase[in_phase["arm"] == asked.arm]
     measure: Measure = "service" if run.plan.traffic.is_closed else "response"
-    is_good = (own["outcome"] == "ok").to_numpy()
-    latency_ms = np.where(is_good, own[f"{measure}_ms"].to_numpy(), np.inf)
-    missed = ~is_good if asked.limit_ms is None else latency_ms > asked.limit_ms
-    at_s = own["scheduled_ms"].to_numpy() / 1e3
-    start_s, end_s = _span_s(run, asked.phase)
-    unknown = int((in_phase["arm"].isna() & (in_phase["outcome"] != "ok")).sum())
-    share_missed, worst_at_s, value_ms = None, None, None
-    requests, misses = len(own), int(missed.sum())
-    call: SloCall = "refused"
-    reason: str | None
-    if requests == 0:
-        reason = "No request of it was sent."
-    elif unknown:
-        reason = f"{counted(unknown, 'failed request')} did not name the variant that they met."
-    elif asked.window_s is not None:
-        worst = _worst_window(at_s, missed, start_s, end_s, asked, alpha)
-        call, reason, worst_at_s, requests, misses = worst
-    else:
-        if asked.limit_ms is not None:
-            value_ms = _quantile(latency_ms, 1 - asked.allowed)
-        found = clustered_share(at_s, missed.astype(float), start_s=start_s, end_s=end_s)
-        share_missed = found.bounds(1 - ALPHA)
-        if refusal := too_short(end_s - start_s, MEMORY_S):
-            share_missed, reason = None, refusal.reason
-        else:
-            call, reason = _call(found, asked.allowed, alpha, end_s - start_s)
-    if lost := _lost(run, asked):
-        call, reason = "broken", lost
+    span_s = _span_s(run, asked.phase)
+    own = _outcomes(in_phase[in_phase["arm"] == asked.arm], measure, asked)
+    judge = _in_all if asked.window_s is None else _in_windows
+    found = judge(own, span_s, asked, alpha, was_stopped=_was_stopped(run, asked))
+    may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
+    if found.call == "met" and len(may_be_own):
+        strays = _outcomes(may_be_own, measure, asked)
+        with_strays = _Outcomes(*(np.concatenate(pair) for pair in zip(own, strays, strict=True)))
+        if judge(with_strays, span_s, asked, alpha, was_stopped=False).call != "met":
+            reason = (
+                f"{counted(len(may_be_own), 'request')} failed or were dropped without naming a "
+                "variant; it would be met without them."
+            )
+            found = found._replace(call="undecided", reason=reason)
     return SloResult(
         arm=asked.arm,
         phase=asked.phase,
@@ -75,16 +65,66 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
         limit_ms=asked.limit_ms,
         allowed=asked.allowed,
         window_s=asked.window_s,
-        requests=requests,
-        missed=misses,
-        interval=Interval(low=share_missed[0], high=share_missed[1], level=1 - 2 * ALPHA)
-        if share_missed
-        else None,
-        value_ms=value_ms,
-        at_s=worst_at_s,
-        call=call,
-        reason=reason,
+        requests=found.requests,
+        missed=found.missed,
+        interval=found.interval,
+        value_ms=found.value_ms,
+        at_s=found.at_s,
+        call=found.call,
+        reason=found.reason,
     )
+
+
+class _Outcomes(NamedTuple):
+    """When each request was due, how long it took (for ever where it failed), if it missed."""
+
+    at_s: Floats
+    latency_ms: Floats
+    missed: NDArray[np.bool_]
+
+
+class _Found(NamedTuple):
+    call: SloCall
+    reason: str | None
+    requests: int
+    missed: int
+    interval: Interval | None = None
+    value_ms: float | None = None
+    at_s: float | None = None
+
+
+def _outcomes(rows: pd.DataFrame, measure: Measure, asked: Threshold) -> _Outcomes:
+    is_good = (rows["outcome"] == "ok").to_numpy()
+    latency_ms = np.where(is_good, rows[f"{measure}_ms"].to_numpy(), np.inf)
+    missed = ~is_good if asked.limit_ms is None else latency_ms > asked.limit_ms
+    return _Outcomes(rows["scheduled_ms"].to_numpy() / 1e3, latency_ms, missed)
+
+
+def _in_all(
+    own: _Outcomes,
+    span_s: tuple[float, float],
+    asked: Threshold,
+    alpha: float,
+    *,
+    was_stopped: bool,
+) -> _Found:
+    start_s, end_s = span_s
+    requests, missed = len(own.missed), int(own.missed.sum())
+    if requests == 0:
+        return _Found("refused", "No request of it was sent.", 0, 0)
+    value_ms = None if asked.limit_ms is None else _quantile(own.latency_ms, 1 - asked.allowed)
+    plain = _Found("refused", None, requests, missed, value_ms=value_ms)
+    # A run that was stopped for this limit is short, and the limit may be plainly broken.
+    refusal = too_short(end_s - start_s, MEMORY_S)
+    if end_s <= start_s or (refusal and not was_stopped):
+        return plain._replace(reason=refusal.reason if refusal else None)
+    share_missed = clustered_share(own.at_s, own.missed.astype(float), start_s=start_s, end_s=end_s)
+    low, high = share_missed.bounds(1 - ALPHA)
+    call, reason = _call(share_missed, asked.allowed, alpha, end_s - start_s)
+    if refusal and call == "met":
+        return plain._replace(reason=refusal.reason)
+    interval = Interval(low=low, high=high, level=1 - 2 * ALPHA)
+    return plain._replace(call=call, reason=reason, interval=interval)
 
 
 def _call(
@@ -106,51 +146,59 @@ def _call(
     return "undecided", "It lies at the limit, and no run of a sensible length would settle it."
 
 
-def _worst_window(
-    at_s: Floats,
-    missed: NDArray[np.bool_],
-    start_s: float,
-    end_s: float,
+def _in_windows(
+    own: _Outcomes,
+    span_s: tuple[float, float],
     asked: Threshold,
     alpha: float,
-) -> tuple[SloCall, str | None, float | None, int, int]:
+    *,
+    was_stopped: bool,  # noqa: ARG001 - what happened in a window needs no longer run
+) -> _Found:
     """Look at every stretch, a quarter of its length on each time; give what the worst one holds.
 
     A burst is not noise here but what is looked for, so the requests of a stretch count as
     independent.
     """
     assert asked.window_s is not None
-    last_s = end_s - asked.window_s
-    starts_s = np.arange(start_s, last_s + 1e-9, asked.window_s / _STEPS_A_WINDOW)
-    if starts_s.size == 0:
-        return "refused", "What was measured is shorter than it.", None, len(at_s), 0
-    order = np.argsort(at_s)
-    ends = np.searchsorted(at_s[order], np.stack([starts_s, starts_s + asked.window_s]))
+    last_s = span_s[1] - asked.window_s
+    if last_s < span_s[0] or len(own.missed) == 0:
+        return _Found("refused", "What was measured is shorter than it.", 0, 0)
+    starts_s = np.arange(span_s[0], last_s, asked.window_s / _STEPS_A_WINDOW)
+    starts_s = np.append(starts_s, last_s)
+    order = np.argsort(own.at_s)
+    ends = np.searchsorted(own.at_s[order], np.stack([starts_s, starts_s + asked.window_s]))
     requests = ends[1] - ends[0]
-    before = np.concatenate([[0], np.cumsum(missed[order])])
+    before = np.concatenate([[0], np.cumsum(own.missed[order])])
     misses = before[ends[1]] - before[ends[0]]
     p_values = binom.sf(misses - 1, requests, asked.allowed)
     worst = int(np.lexsort((-misses / np.maximum(requests, 1), p_values))[0])
+    found = _Found(
+        "met", None, int(requests[worst]), int(misses[worst]), at_s=float(starts_s[worst])
+    )
     too_many = int((misses > asked.allowed * requests).sum())
-    call: SloCall = "met" if too_many == 0 else "undecided"
-    reason = None
     if p_values[worst] < alpha / starts_s.size:
-        call = "broken"
-    elif too_many:
+        return found._replace(call="broken")
+    if np.median(requests) < _FEWEST_MISSES / asked.allowed:
+        reason = (
+            f"A stretch of {duration(asked.window_s)} holds about {count(int(np.median(requests)))}"
+            f" requests; fewer than {count(round(_FEWEST_MISSES / asked.allowed))} cannot show "
+            f"that no more than {share(asked.allowed)} miss."
+        )
+        return found._replace(call="undecided", reason=reason)
+    if too_many:
         reason = (
             f"More than {share(asked.allowed)} missed in {count(too_many)} of "
-            f"{counted(starts_s.size, 'stretch', 'stretches')}, but by no more than chance gives "
-            "where the limit is kept."
+            f"{counted(starts_s.size, 'stretch', 'stretches')} of {duration(asked.window_s)}, but "
+            "by no more than chance gives where the limit is kept."
         )
-    return call, reason, float(starts_s[worst]), int(requests[worst]), int(misses[worst])
+        return found._replace(reason=reason)
+    return found
 
 
-def _lost(run: Run, asked: Threshold) -> str | None:
-    """Say why the run was stopped before its end, where it was for this limit."""
+def _was_stopped(run: Run, asked: Threshold) -> bool:
+    """Say whether the run was stopped before its end for this limit."""
     lost = run.manifest.get("slo_lost")
-    if lost is None or [asked.arm, asked.phase, asked.metric, asked.window_s] != lost:
-        return None
-    return str(run.manifest.get("reason"))
+    return lost == [asked.arm, asked.phase, asked.metric, asked.window_s]
 
 
 def _quantile(latency_ms: Floats, quantile: float) -> float | None:

@@ -93,7 +93,10 @@ def _records(run: Run) -> Check:
         # For its SLO, which is the verdict; or by a limit, which is no reason to distrust it.
         said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
         for_slo = run.manifest.get("slo_lost") is not None
-        return _check("records", title, "ok" if for_slo else "warn", said)
+        if for_slo:
+            return _check("records", title, "ok", said)
+        step = "Raise that limit for a run of the planned length."
+        return _check("records", title, "warn", said, step)
     if ended_as != "complete":
         said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
         state: State = "warn" if ended_as == "interrupted" else "fail"
@@ -113,7 +116,8 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
         served = answered["variant_invoked"].value_counts()
         weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
         split = traffic_split({str(k): int(v) for k, v in served.items()}, weights)
-        states: dict[str, State] = {"mismatch": "fail", "untested": "warn"}
+        untested: State = "warn" if len(run.plan.arms) > 1 else "ok"
+        states: dict[str, State] = {"mismatch": "fail", "untested": untested}
         step = None
         if split.state == "mismatch":
             step = "Check the weights that were in force (DescribeEndpoint), and for lost requests."
@@ -149,8 +153,11 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
 
 def _generator(run: Run, rows: pd.DataFrame) -> Check:
     sent = rows[rows["outcome"] != "dropped"]
-    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
     title = "Generator kept up"
+    if sent.empty:
+        said = "no request was sent in the measured phase"
+        return _check("generator", title, "fail", said, "Run longer than the warm-up.")
+    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
     if free.empty:
         return _check(
             "generator", title, "fail", "no request had a free slot when it was due",
@@ -166,6 +173,8 @@ def _generator(run: Run, rows: pd.DataFrame) -> Check:
         f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
         f"(p99 {latency(p99_ms)} late); CPU {most_cpu}"
     )
+    if "locustfile" in run.manifest:
+        finding = f"its users send when they like, so nothing is late; CPU {most_cpu}"
     held_up, unstarted = _held_up(run), _not_started(run, rows)
     said = "; ".join([finding, *held_up, *unstarted])
     steps = []
@@ -259,7 +268,11 @@ def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
         title,
         "warn",
         f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy "
-        "and waited on this side; response time counts the wait",
+        + (
+            "and were dropped"
+            if run.plan.traffic.overflow == "drop"
+            else "and waited on this side; response time counts the wait"
+        ),
         "Give more slots (traffic.slots) if the endpoint should see the full load.",
     )
 
@@ -297,13 +310,18 @@ def _instances(run: Run) -> Check | None:
     return _check("instances", title, "ok", "each instance of each arm gets the same share")
 
 
-def _drift(run: Run, rows: pd.DataFrame) -> Check:
+def _drift(run: Run, rows: pd.DataFrame) -> Check | None:
+    traffic = run.plan.traffic
+    rates = {rate for stage in traffic.stages or () for rate in (stage.rate, stage.end_rate)}
+    if traffic.trace or len(rates) > 1:
+        return None  # another rate is another median
+    measure = "service_ms" if traffic.is_closed else "response_ms"
     ok = rows[rows["outcome"] == "ok"]
     quarter_ms = (run.end_s - run.start_s) * 1e3 / 4
     first = ok[ok["scheduled_ms"] < run.start_s * 1e3 + quarter_ms]
     last = ok[ok["scheduled_ms"] >= run.end_s * 1e3 - quarter_ms]
-    before = first.groupby("arm")["response_ms"].median()
-    change = (last.groupby("arm")["response_ms"].median() / before - 1).dropna()
+    before = first.groupby("arm")[measure].median()
+    change = (last.groupby("arm")[measure].median() / before - 1).dropna()
     said = ", ".join(f"{arm} {number(100 * value, 1, sign=True)}%" for arm, value in change.items())
     finding = (
         f"median of the last quarter against the first: {said or 'not known'} "

@@ -162,6 +162,8 @@ class Traffic(Table):
             )
         if not self.rate_rps:
             raise ValueError("the stages send nothing: each has a rate of 0")
+        if any(stage.name == WARMUP for stage in stages):
+            raise ValueError(f'a stage cannot be named "{WARMUP}", which is not measured')
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"two phases have one name: {', '.join(names)}")

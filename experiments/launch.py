@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiments import child, fingerprint, run_folder
@@ -80,12 +81,11 @@ def finish(
     if "counts" in manifest:
         return manifest
     run_folder.compact(folder)
-    columns = pq.read_table(folder.requests, columns=["seq", "outcome"])
-    outcomes = columns["outcome"].to_pylist()
-    dropped = outcomes.count("dropped")
+    outcomes = pq.read_table(folder.requests, columns=["outcome"])["outcome"]
+    dropped = pc.sum(pc.equal(outcomes, "dropped")).as_py() or 0
     counts = run_folder.account(
         planned=manifest.get("planned", 0),
-        begun=manifest.get("begun", 0),
+        begun=max(manifest.get("begun", 0), (known or {}).get("begun", 0)),
         ended=len(outcomes) - dropped,
         dropped=dropped,
     )

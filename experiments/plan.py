@@ -288,7 +288,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _apply(table, override)
     try:
-        return _with_trace(Plan.model_validate(table), path)
+        return _with_trace(Plan.model_validate(table, context={"is_a_users": True}), path)
     except ValidationError as error:
         raise explain(error, str(path), Plan) from None
 

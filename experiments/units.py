@@ -3,31 +3,36 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 _LATENCY_METRIC = re.compile(r"mean|p(?!0+(\.0*)?$)\d{1,2}(\.\d{1,3})?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 
 
-def _duration(value: object) -> object:
+def _duration(value: object, info: ValidationInfo) -> object:
     """Read "10s" as seconds; units are ms, s, m and h."""
     if isinstance(value, str) and (
         match := re.fullmatch(_NUMBER + r"\s*(ms|s|m|h)", value.strip())
     ):
         return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, float):  # a plan read back from a manifest
+    if isinstance(value, float) and not _is_a_users(info):
         return value
     raise ValueError('must be a duration such as "500ms", "10s", "5m" or "1h"')
 
 
-def _share(value: object) -> object:
+def _share(value: object, info: ValidationInfo) -> object:
     """Read "5%" or "0.5pp" as a fraction of 1."""
     if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"\s*(%|pp)", value.strip())):
         return float(match[1]) / 100
-    if isinstance(value, float):
+    if isinstance(value, float) and not _is_a_users(info):
         return value
     raise ValueError('must be a share such as "5%" or "0.5pp"')
+
+
+def _is_a_users(info: ValidationInfo) -> bool:
+    """Whether the value is from a file of the user's, and not a plan read back from a manifest."""
+    return bool((info.context or {}).get("is_a_users"))
 
 
 Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]

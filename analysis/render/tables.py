@@ -78,7 +78,7 @@ def slo_rows(report: Report) -> tuple[SloRow, ...]:
     return tuple(
         SloRow(
             source=result,
-            asks=f"{result.metric} within {write.latency(result.limit_ms)}"
+            asks=f"{result.metric} \u2264 {write.latency(result.limit_ms)}"
             if result.limit_ms is not None
             else "failures",
             where=_slo_scope(result),

@@ -84,7 +84,7 @@ def _slo(report: Report, width: int) -> list[str]:
     for most in (24, 12, 6):
         table[1:] = [
             [f"{write.plain(row.source.arm, most)} {row.asks}", row.value, row.missed,
-             row.interval, row.allowed, row.word]
+             row.interval, row.allowed, row.word.replace("cannot tell yet", "open")]
             for row in shown
         ]  # fmt: skip
         if sum(_widths(table)) + 2 * 5 <= width:

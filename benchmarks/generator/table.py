@@ -20,7 +20,7 @@ def options(description: str, *, seconds: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=int, default=seconds, help="measured, of each run")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--transport", default="boto3", help="ours: traffic.transport")
+    parser.add_argument("--transport", default="fast", help="ours: traffic.transport")
     parser.add_argument("--tools", help="only those whose name contains one of these, by commas")
     return parser
 

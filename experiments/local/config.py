@@ -70,6 +70,8 @@ class Endpoint(Slowness):
     access_key_id: str = Field(default="local", pattern=r"^\w+$")
     secret_access_key: str = Field(default="local", min_length=1)
     model_timeout: PositiveSeconds = 60.0
+    body_limit: PositiveInt = 6_291_456
+    """Bytes of the body of an invocation; by itself, SageMaker's own limit."""
     seed: int = Field(default=0, ge=0)
     """Of all that is drawn: requests that arrive at the same times get the same."""
     served_log: str | None = Field(default=None, min_length=1)
@@ -108,7 +110,7 @@ def load(path: Path) -> Endpoint:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Endpoint.model_validate(tables, context={"folder": path.parent})
+        return Endpoint.model_validate(tables, context={"folder": path.parent, "is_a_users": True})
     except ValidationError as error:
         raise explain(error, str(path), Endpoint) from None
     except tomllib.TOMLDecodeError as error:

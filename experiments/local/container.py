@@ -46,10 +46,11 @@ class Container:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", "\r\n"]
         message = "\r\n".join(lines).encode("latin-1") + body
-        if self._idle:
-            # The server may have closed it meanwhile; a fresh connection tells if it is there.
-            with contextlib.suppress(_ClosedUnansweredError):
-                return await self._exchange(self._idle.pop(), message)
+        while self._idle:
+            connection = self._idle.pop()
+            # What has been written may have been served, and is not sent again.
+            if not connection.transport.is_closing():
+                return await self._exchange(connection, message)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(_Connection, self._host, self._port)
         return await self._exchange(connection, message)
@@ -65,10 +66,6 @@ class Container:
         else:
             connection.transport.abort()
         return response
-
-
-class _ClosedUnansweredError(ConnectionError):
-    """The server closed the connection before a byte of its answer."""
 
 
 class _Connection(asyncio.Protocol):
@@ -103,7 +100,7 @@ class _Connection(asyncio.Protocol):
         elif self._received:
             self._fail(ConnectionError("it closed the connection in the middle of its answer"))
         else:
-            self._fail(_ClosedUnansweredError("it closed the connection without an answer"))
+            self._fail(ConnectionError("it closed the connection without an answer"))
 
     def data_received(self, data: bytes) -> None:
         self._received = True

@@ -5,7 +5,9 @@ import contextlib
 import errno
 import logging
 import socket
+import sys
 import time
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -24,9 +26,6 @@ BACKLOG = 1024
 
 HEAD_LIMIT_BYTES = 65_536
 """Request line and headers; what one read from the socket brings is let through beyond it."""
-
-BODY_LIMIT_BYTES = 6_291_456
-"""SageMaker's limit on the body of an invocation."""
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
@@ -59,9 +58,9 @@ class Response:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def text(status: int, message: str) -> Response:
-    """Return a response that says `message` in plain text."""
-    headers = {"Content-Type": "text/plain; charset=utf-8"}
+def text(status: int, message: str, more: Mapping[str, str] | None = None) -> Response:
+    """Return a response that says `message` in plain text, with `more` headers."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", **(more or {})}
     return Response(status=status, headers=headers, body=message.encode())
 
 
@@ -96,11 +95,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serve(handler: Handler, listener: socket.socket) -> AsyncIterator[None]:
-    """Answer requests on `listener` while the context lasts; then drop its connections."""
+async def serve(
+    handler: Handler, listener: socket.socket, body_limit: int = sys.maxsize
+) -> AsyncIterator[None]:
+    """Answer requests on `listener` while the context lasts; then drop its connections.
+
+    A body of more than `body_limit` bytes is answered with 413.
+    """
     connections: set[_Connection] = set()
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(handler, connections), sock=listener, backlog=BACKLOG
+        lambda: _Connection(handler, connections, body_limit), sock=listener, backlog=BACKLOG
     )
     try:
         yield
@@ -115,9 +119,10 @@ class _Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, handler: Handler, connections: set["_Connection"]) -> None:
+    def __init__(self, handler: Handler, connections: set["_Connection"], body_limit: int) -> None:
         self._handler = handler
         self._connections = connections
+        self._body_limit = body_limit
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Request | Response, bool]] = deque()
         self._answering: asyncio.Task[None] | None = None
@@ -177,7 +182,7 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         # A body over the limit is still read to its end: a client that is writing does not listen.
         self._body_bytes += len(body)
-        if self._body_bytes <= BODY_LIMIT_BYTES:
+        if self._body_bytes <= self._body_limit:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -194,8 +199,10 @@ class _Connection(asyncio.Protocol):
             headers=self._headers,
             body=b"".join(self._body),
         )
-        if self._body_bytes > BODY_LIMIT_BYTES:
-            item = text(413, f"HTTP content length exceeded {BODY_LIMIT_BYTES} bytes.")
+        if self._body_bytes > self._body_limit:
+            message = f"HTTP content length exceeded {self._body_limit} bytes."
+            # AWS gives its answers an id, and this one no handler sees.
+            item = text(413, message, {"x-amzn-RequestId": str(uuid.uuid4())})
         self._enqueue(item, stays)
 
     def _refuse(self, response: Response) -> None:

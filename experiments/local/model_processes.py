@@ -97,8 +97,8 @@ class ModelProcess:
             try:
                 await self.launch()
                 await self.wait_until_ready()
-            except EndpointError as error:
-                logger.warning("%s", error)
+            except (EndpointError, OSError, ValueError, LookupError, TypeError) as error:
+                logger.warning("Starting %s again failed: %s", self._label, error)
                 await _end([self._process])
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,11 @@ from scipy.stats import poisson
 Survival = Callable[[float], float]
 """The chance that a response time exceeds so many seconds."""
 
-_NEGLIGIBLE = 1e-13
-_MOST_STATES = 4096
+MDC_HIGHEST_LOAD = 0.995
+"""The states of M/D/c that matter, and the time to solve for them, grow with 1 / (1 - load)."""
+
+MDC_MOST_WORKERS = 1000
+_TAIL = 12.0
 
 
 def erlang_c(workers: int, offered: float) -> float:
@@ -53,12 +57,13 @@ def mdc(rate_rps: float, service_s: float, workers: int) -> Survival:
 
     Method: G. J. Franx, A simple solution for the M/D/c waiting time distribution, Operations
     Research Letters 29 (2001); all of its terms are positive. The numbers in the system are those
-    of Crommelin (1932): after one service time all that were served have gone.
+    of Crommelin (1932): after one service time all that were served have gone. There may be up to
+    `MDC_MOST_WORKERS`, at a load of up to `MDC_HIGHEST_LOAD`.
     """
     offered = rate_rps * service_s
     states = _states(offered, workers)
-    # The chance that at most j requests wait, for j = 0, 1, 2 ...
-    queued = np.cumsum(states)[workers:]
+    # The chance that more than j requests wait, for j = 0, 1, 2 ...
+    more = np.cumsum(states[:workers:-1])[::-1]
 
     def survival(t: float) -> float:
         wait = t - service_s
@@ -66,29 +71,30 @@ def mdc(rate_rps: float, service_s: float, workers: int) -> Survival:
             return 1.0
         turns = int(wait / service_s) + 1
         most = turns * workers - 1
-        arrivals = poisson.pmf(np.arange(most + 1), rate_rps * (turns * service_s - wait))
-        chances = queued[np.minimum(most - np.arange(most + 1), len(queued) - 1)]
-        return max(0.0, 1 - float(arrivals @ chances))
+        arrivals = poisson(rate_rps * (turns * service_s - wait))
+        left = np.arange(min(most + 1, len(more)))
+        return float(arrivals.sf(most) + arrivals.pmf(most - left) @ more[left])
 
     return survival
 
 
+@lru_cache(maxsize=16)
 def _states(offered: float, workers: int) -> NDArray[np.float64]:
-    """Solve for the chances of 0, 1, 2 ... requests in the system, as far as they matter."""
-    size = 64
-    while True:
-        size = min(size * 2 + 4 * workers, _MOST_STATES)
-        arrivals = poisson.pmf(np.arange(size), offered)
-        step = np.zeros((size, size))
-        for before in range(size):
-            left = max(before - workers, 0)
-            step[left:, before] = arrivals[: size - left]
-        step[-1] += 1 - step.sum(axis=0)  # what lies beyond is held at the last state
-        balance = step - np.eye(size)
-        balance[-1] = 1.0
-        chances = np.linalg.solve(balance, np.eye(size)[-1])
-        if chances[-1] < _NEGLIGIBLE or size == _MOST_STATES:
-            return np.asarray(np.maximum(chances, 0.0))
+    """Solve for the chances of 0, 1, 2 ... requests in the system, as far as they matter.
+
+    Once all workers are busy, each is at most exp(-2 (1 - load)) times the one before: the last is
+    about exp(-24).
+    """
+    size = workers + 64 + int(_TAIL / (1 - offered / workers))
+    arrivals = poisson.pmf(np.arange(size), offered)
+    step = np.zeros((size, size))
+    for before in range(size):
+        left = max(before - workers, 0)
+        step[left:, before] = arrivals[: size - left]
+    step[-1] += 1 - step.sum(axis=0)  # what lies beyond is held at the last state
+    balance = step - np.eye(size)
+    balance[-1] = 1.0
+    return np.asarray(np.maximum(np.linalg.solve(balance, np.eye(size)[-1]), 0.0))
 
 
 def quantile(survival: Survival, level: float, scale_s: float) -> float:

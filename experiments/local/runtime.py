@@ -44,6 +44,7 @@ _NOT_OFFERED = {
     f"{_PREFIX}target-container-hostname": "TargetContainerHostname",
     f"{_PREFIX}inference-component": "InferenceComponentName",
     f"{_PREFIX}enable-explanations": "EnableExplanations",
+    f"{_PREFIX}prefix-aware-id": "PrefixAwareId",
 }
 _TO_CONTAINER = [
     "content-type",
@@ -99,33 +100,22 @@ async def invoke_endpoint(escaped_name: str, request: Request, deployment: Deplo
         raise
     finally:
         if deployment.served_log.is_kept:
-            inference_id = headers.get(_INFERENCE_ID, "")
-            line = _line(inference_id, attempt, at_s, route, reply, status, deployment.clock)
-            deployment.served_log.write(line)
+            clock = deployment.clock
+            deployment.served_log.write(
+                Line(
+                    inference_id=headers.get(_INFERENCE_ID, ""),
+                    attempt=attempt,
+                    variant=route.variant if route else "",
+                    instance=route.instance + 1 if route else None,
+                    arrived_ns=clock.ns(at_s),
+                    wait_ns=round(reply.wait_s * 1e9) if reply else None,
+                    service_ns=round(reply.service_s * 1e9) if reply else None,
+                    ended_ns=clock.ns(clock.now_s()),
+                    status=status,
+                    fault=route.fault.kind if route and route.fault else "",
+                )
+            )
     return response
-
-
-def _line(
-    inference_id: str,
-    attempt: int,
-    at_s: float,
-    route: Route | None,
-    reply: Reply | None,
-    status: int | None,
-    clock: Clock,
-) -> Line:
-    return Line(
-        inference_id=inference_id,
-        attempt=attempt,
-        variant=route.variant if route else "",
-        instance=route.instance + 1 if route else None,
-        arrived_ns=clock.ns(at_s),
-        wait_ns=round(reply.wait_s * 1e9) if reply else None,
-        service_ns=round(reply.service_s * 1e9) if reply else None,
-        ended_ns=clock.ns(clock.now_s()),
-        status=status,
-        fault=route.fault.kind if route and route.fault else "",
-    )
 
 
 def _check_call(name: str, request: Request, endpoint: config.Endpoint) -> None:

@@ -123,8 +123,7 @@ def run(
             assert task is not None
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-            with contextlib.suppress(asyncio.CancelledError):
-                clock = Clock()
+            with contextlib.suppress(asyncio.CancelledError), contextlib.closing(Clock()) as clock:
                 async with _backends(endpoint, logs, clock) as backends:
                     deployment = Deployment(
                         endpoint=endpoint,
@@ -134,7 +133,8 @@ def run(
                         served_log=served_log,
                         attempts=attempts,
                     )
-                    async with http.serve(application(deployment), listener):
+                    serving = http.serve(application(deployment), listener, endpoint.body_limit)
+                    async with serving:
                         # What is there by now stays. Each full collection would look at all of
                         # it, and every answer would wait.
                         gc.freeze()

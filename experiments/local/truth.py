@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from experiments.errors import PlanError
 from experiments.local import config, queueing, virtual
 from experiments.local.faults import NOT_SERVED
+from experiments.local.windows import Schedule
 from experiments.units import PositiveSeconds, Share, quantile_of
 
 LEVELS = (0.5, 0.9, 0.99, 0.999)
@@ -51,11 +52,14 @@ def at_rates(
 
     Where more arrives than a variant can do, its times grow without end: they are infinite.
     """
-    known = {}
+    known: dict[str, Truth] = {}
+    loads = {}
     for name, rate_rps in rates_rps.items():
         survival = theory(endpoint, name, rate_rps)
-        load = rate_rps / capacity_rps(endpoint, name, body_bytes)
-        if load >= 1 and not _is_spared(endpoint, name):
+        capacity = capacity_rps(endpoint, name, body_bytes)
+        load = rate_rps / capacity
+        loads[name] = _let_through_rps(endpoint, name, rate_rps) / capacity
+        if loads[name] >= 1:
             known[name] = Truth(
                 rate_rps=rate_rps,
                 load=load,
@@ -75,8 +79,11 @@ def at_rates(
                 method=_theory_name(endpoint.variants[name]),
             )
     if known.keys() != rates_rps.keys():
-        simulated = virtual.simulate(endpoint, rates_rps, requests=requests, body_bytes=body_bytes)
-        for name in rates_rps.keys() - known.keys():
+        unknown = {name: load for name, load in loads.items() if name not in known}
+        simulated = virtual.simulate(
+            endpoint, rates_rps, requests=requests, loads=unknown, body_bytes=body_bytes
+        )
+        for name in unknown:
             one = simulated[name]
             quantiles = [one.quantile(level) for level in levels]
             known[name] = Truth(
@@ -85,14 +92,28 @@ def at_rates(
                 quantiles_s=tuple(value for value, _ in quantiles),
                 errors_s=tuple(error for _, error in quantiles),
                 error_rate=one.error_rate,
-                method=f"simulation of {one.requests:,} requests",
+                method=f"simulation of {one.requests:,} requests"
+                + ("" if one.is_settled else ", too close to full to settle"),
             )
     return {name: known[name] for name in rates_rps}
 
 
-def _is_spared(endpoint: config.Endpoint, name: str) -> bool:
-    """Say whether some requests to a variant are answered for it."""
-    return any(f.kind in NOT_SERVED and f.variant in (None, name) for f in endpoint.faults)
+def _let_through_rps(endpoint: config.Endpoint, name: str, rate_rps: float) -> float:
+    """Return how much of a variant's rate can reach its instances, at most and in the long run.
+
+    Faults that come and go, or are of one instance only, are taken to answer none of it.
+    """
+    served_rps = 0.0
+    for fault in endpoint.faults:
+        if fault.variant not in (None, name):
+            continue
+        struck_rps = (fault.share or 1.0) * max(0.0, rate_rps - (fault.above or 0.0))
+        if fault.kind not in NOT_SERVED:
+            served_rps += struck_rps  # of the faults after this one, none strikes it any more
+            rate_rps -= struck_rps
+        elif not fault.at and fault.length is None and fault.instance is None:
+            rate_rps -= struck_rps
+    return served_rps + rate_rps
 
 
 def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Survival | None:
@@ -106,7 +127,10 @@ def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Su
     known = {"exponential": queueing.mmc, "constant": queueing.mdc}.get(simulated.distribution)
     if known is None or bent or struck or not alone or simulated.per_kb or not simulated.mean_s:
         return None
-    if rate_rps >= capacity_rps(endpoint, name, 0):
+    capacity = capacity_rps(endpoint, name, 0)
+    too_many = simulated.workers > queueing.MDC_MOST_WORKERS
+    too_close = rate_rps > capacity * queueing.MDC_HIGHEST_LOAD
+    if rate_rps >= capacity or (known is queueing.mdc and (too_many or too_close)):
         return None
     # Poisson arrivals divided at random are Poisson arrivals at each.
     each = [
@@ -121,24 +145,47 @@ def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Su
 
 
 def capacity_rps(endpoint: config.Endpoint, name: str, body_bytes: int) -> float:
-    """Return the rate at which a variant's instances are busy all the time, faults left aside."""
+    """Return the rate at which a variant's instances are busy all the time.
+
+    Of the faults, spikes count as the work that they are; what the others answer is left aside.
+    """
     variant = endpoint.variants[name]
     assert variant.simulated is not None
     work_s = _work_s(variant, body_bytes)
-    if not work_s:
-        return math.inf
-    each = [variant.simulated.workers / (work_s * factor) for factor in _factors(variant)]
+    each_s = [
+        work_s * factor + _spikes_s(endpoint, name, number)
+        for number, factor in enumerate(_factors(variant), start=1)
+    ]
+    each = [variant.simulated.workers / mean_s if mean_s else math.inf for mean_s in each_s]
     # At random each gets as much, and the slowest is the first that is full.
     total = min(each) * len(each) if variant.routing == "RANDOM" else sum(each)
     for table in (endpoint, variant):
         for pause in table.pauses:
-            total *= 1 - (pause.length / pause.every if pause.every else 0)
+            total *= 1 - _share_of_time(pause)
         for episode in table.episodes:
-            share = episode.length / episode.every if episode.every else 0
+            share = _share_of_time(episode)
             total *= 1 - share + share / episode.factor
         for drift in table.drifts:
             total /= math.exp(drift.spread**2 / 2)
     return total
+
+
+def _spikes_s(endpoint: config.Endpoint, name: str, instance: int) -> float:
+    """Return the work that spikes add to the mean request of an instance, counted from 1."""
+    return sum(
+        (fault.delay or 0.0) * (fault.share or 1.0) * _share_of_time(fault)
+        for fault in endpoint.faults
+        if fault.kind == "spike"
+        and fault.variant in (None, name)
+        and fault.instance in (None, instance)
+    )
+
+
+def _share_of_time(schedule: Schedule) -> float:
+    """Return the share of time that something is on, in the long run."""
+    if schedule.every is None:
+        return 1.0 if schedule.length is None else 0.0
+    return (schedule.length or 0.0) / schedule.every
 
 
 def highest_rate_rps(
@@ -148,11 +195,12 @@ def highest_rate_rps(
     *,
     body_bytes: int = 0,
     requests: int = _REQUESTS_OF_A_PROBE,
-) -> tuple[float, float]:
-    """Return the highest rate that was seen to keep the SLO, and the lowest that was not.
+) -> tuple[float, float, str]:
+    """Return the highest rate seen to keep the SLO, the lowest that does not, and what says so.
 
     Only this variant gets traffic. `slo` is as `read_slo` gives it. The two rates are 1 % apart at
-    most, 0.1 % by theory. Both are 0 where no rate keeps it, or the capacity where each below does.
+    most, 0.1 % by theory. Both are 0 where no rate keeps it. Where all do of which theory or a
+    simulation can tell, the first is the highest of those, and the second the capacity.
     """
     levels = [level for metric in slo if (level := quantile_of(metric)) is not None]
     limits_s = [limit for metric, limit in slo.items() if metric != ERROR_RATE]
@@ -167,17 +215,22 @@ def highest_rate_rps(
 
     capacity = capacity_rps(endpoint, name, body_bytes)
     if not math.isfinite(capacity):
-        return capacity, capacity
-    has_theory = theory(endpoint, name, capacity / 1000) is not None
-    return _bisect(keeps, capacity, _RESOLUTION_BY_THEORY if has_theory else _RESOLUTION)
+        return capacity, capacity, "theory"
+    top = capacity * virtual.highest_settled_load(endpoint.variants[name], requests)
+    resolution = _RESOLUTION
+    for load in (queueing.MDC_HIGHEST_LOAD, 1 - _RESOLUTION_BY_THEORY / 10):
+        if theory(endpoint, name, capacity * load) is not None:
+            top, resolution = capacity * load, _RESOLUTION_BY_THEORY
+    low, high = _bisect(keeps, capacity / 1000, top, resolution)
+    method = "simulation" if theory(endpoint, name, low) is None else "theory"
+    return low, min(high, capacity), method
 
 
 def _bisect(
-    keeps: Callable[[float], bool], capacity: float, resolution: float
+    keeps: Callable[[float], bool], low: float, high: float, resolution: float
 ) -> tuple[float, float]:
-    low, high = capacity / 1000, capacity * (1 - resolution / 10)
     if keeps(high):
-        return capacity, capacity
+        return high, math.inf
     if not keeps(low):
         return 0.0, 0.0
     while high - low > resolution * high:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.errors import PlanError
 from experiments.local import config
-from experiments.local.truth import LEVELS, at_rates, highest_rate_rps, read_slo, theory
+from experiments.local.truth import LEVELS, at_rates, capacity_rps, highest_rate_rps, read_slo
 
 
 def printed(path: Path, rate_rps: float | None, slo: Sequence[str], body_bytes: int) -> str:
@@ -71,17 +71,16 @@ def _highest(
     )
     lines = [f"Highest rate of each variant alone that keeps {asked}:"]
     for name in names:
-        low, high = highest_rate_rps(endpoint, name, slo, body_bytes=body_bytes)
+        low, high, method = highest_rate_rps(endpoint, name, slo, body_bytes=body_bytes)
         if not high:
             said = "none"
         elif math.isinf(low):
             said = "any: it takes no time"
-        elif low == high:
-            said = f"all below {high:.4g} req/s, where it is full"
+        elif high == capacity_rps(endpoint, name, body_bytes):
+            said = f"at least {low:.4g} req/s; full at {high:.4g}"
         else:
             said = f"{low:.4g} req/s; not {high:.4g}"
-        known = theory(endpoint, name, low) is not None
-        lines.append(f"{name:<{width}}  {said} (by {'theory' if known else 'simulation'})")
+        lines.append(f"{name:<{width}}  {said} (by {method})")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ REPLICATES = 10
 _WARMUP_SHARE = 0.1
 _CYCLES = 5
 _MOST_TIMES = 10
+_TO_SETTLE = 100
+"""Relaxation times of M/M/1 that a replicate lasts at least; a tenth of it is the warm-up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +34,8 @@ class Simulation:
     """Independent replicates of one variant's traffic."""
 
     samples: tuple[Sample, ...]
+    is_settled: bool = True
+    """Whether each replicate was long enough for the queues to forget that they began empty."""
 
     @property
     def requests(self) -> int:
@@ -56,21 +60,40 @@ class Simulation:
         return float(np.quantile(np.concatenate(times), level)), error_s
 
 
+def requests_to_settle(variant: config.Variant, load: float) -> float:
+    """Return how many requests a replicate needs for a variant's queues to forget their start.
+
+    The relaxation time of M/M/1 is 1 / (1 - sqrt(load))^2 of its mean service times.
+    """
+    return _TO_SETTLE * _queues(variant) * load / (1 - sqrt(load)) ** 2
+
+
+def highest_settled_load(variant: config.Variant, requests: int) -> float:
+    """Return the load at which a variant needs all that its replicates may have."""
+    return (1 + sqrt(_TO_SETTLE * _queues(variant) / (_MOST_TIMES * requests))) ** -2
+
+
 def simulate(
     endpoint: config.Endpoint,
     rates_rps: Mapping[str, float],
     *,
     requests: int,
+    loads: Mapping[str, float] | None = None,
     body_bytes: int = 0,
 ) -> dict[str, Simulation]:
     """Send each variant its rate, and return what came of it.
 
-    A replicate has `requests` for the variant that gets fewest, and more where that would see
-    fewer than five rounds of the endpoint's slowest schedule, but over all variants at most ten
-    times as many; a tenth is cut as a warm-up.
+    A replicate has `requests` for the variant that gets fewest. It has more where a variant at one
+    of the `loads` needs more to settle, or where it would see fewer than five rounds of the
+    endpoint's slowest schedule; but over all variants at most ten times as many. A tenth is cut as
+    a warm-up.
     """
     slowest_s = max(_rounds_s(endpoint), default=0.0)
-    length_s = max(requests / min(rates_rps.values()), _CYCLES * slowest_s)
+    settling_s = {
+        name: requests_to_settle(endpoint.variants[name], load) / rates_rps[name]
+        for name, load in (loads or {}).items()
+    }
+    length_s = max(requests / min(rates_rps.values()), _CYCLES * slowest_s, *settling_s.values())
     length_s = min(length_s, _MOST_TIMES * requests / sum(rates_rps.values()))
     replicates = [
         _replicate(
@@ -80,7 +103,10 @@ def simulate(
         for number in range(1, REPLICATES + 1)
     ]  # fmt: skip
     return {
-        name: Simulation(samples=tuple(replicate[name] for replicate in replicates))
+        name: Simulation(
+            samples=tuple(replicate[name] for replicate in replicates),
+            is_settled=settling_s.get(name, 0.0) <= length_s,
+        )
         for name in rates_rps
     }
 
@@ -133,6 +159,11 @@ def _arrivals(
     of = np.repeat(np.arange(len(names)), counts)
     order = np.argsort(at_s)
     return zip(at_s[order].tolist(), (names[place] for place in of[order]), strict=True)
+
+
+def _queues(variant: config.Variant) -> int:
+    """Count the queues that share a variant's traffic; the shortest of several is as one."""
+    return variant.instances if variant.routing == "RANDOM" else 1
 
 
 def _rounds_s(endpoint: config.Endpoint) -> Iterable[float]:

@@ -48,8 +48,8 @@ class Reply(NamedTuple):
     new_connection: bool | None = None
     connect_ns: int | None = None
     """How long opening its connection took, where it opened one."""
-    answer: Mapping[str, Any] | None = None
-    """What boto3 returned; its Body has been read."""
+    answer: Callable[[], Mapping[str, Any]] | None = None
+    """Gives what boto3 returned, whose Body has been read."""
     exception: Exception | None = None
     """What boto3 raised."""
 
@@ -66,10 +66,12 @@ class Reply(NamedTuple):
                 del self  # the traceback would hold this reply, which holds the exception
         assert self.answer is not None
         assert self.body is not None
-        return {**self.answer, "Body": StreamingBody(io.BytesIO(self.body), len(self.body))}
+        return {**self.answer(), "Body": StreamingBody(io.BytesIO(self.body), len(self.body))}
 
 
 Transport = Callable[[Mapping[str, Any]], Reply]
+Answered = tuple[int, Mapping[str, str], bytes]
+"""An answer's status, its headers, found by names in lower case, and its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,10 @@ _OUTCOME_BY_EXCEPTION: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def classify(error: Exception) -> Failure | None:
+def classify(error: Exception, answered: Answered | None = None) -> Failure | None:
     """Put a failed call into the closed set of outcomes; `None`: not a failure of a call.
 
+    After an answer it is one whatever the exception: botocore's parser has many for an odd body.
     The classes follow SageMaker Runtime's error codes before HTTP statuses: throttling arrives as
     a plain 400, and a model's own status is hidden behind 424.
     """
@@ -138,7 +141,18 @@ def classify(error: Exception) -> Failure | None:
     for kind, outcome in _OUTCOME_BY_EXCEPTION:
         if isinstance(error, kind):
             return Failure(outcome, None, None, f"{type(error).__name__}: {error}")
-    return None
+    if answered is None:
+        return None
+    status, headers, body = answered
+    return Failure(
+        _OUTCOME_BY_STATUS.get(status, "other"),
+        status,
+        None,
+        f"{type(error).__name__}: {error}: {body.decode(errors='replace')}",
+        headers.get("x-amzn-requestid"),
+        0,
+        headers.get("x-amzn-invoked-production-variant"),
+    )
 
 
 def _classify_answer(error: failures.ClientError) -> Failure:
@@ -171,13 +185,14 @@ def reply_of_failure(
     first_byte_ns: int | None,
     ended_ns: int,
     connect_ns: int | None,
+    answered: Answered | None = None,
 ) -> Reply:
     """Give the reply of a call that boto3 would end with this exception.
 
     Raises:
         Exception: `error` itself, where it is not the failure of a call.
     """
-    failure = classify(error)
+    failure = classify(error, answered)
     if failure is None:
         raise error
     return Reply(
@@ -202,6 +217,7 @@ class _Stamps(threading.local):
 
     sent_ns: int | None = None
     connect_ns: int | None = None
+    answered: Answered | None = None
 
 
 _stamps = _Stamps()
@@ -230,6 +246,12 @@ class _TlsConnection(botocore.awsrequest.AWSHTTPSConnection):
 
 def _note_sending(**_: object) -> None:
     _stamps.sent_ns = time.perf_counter_ns()
+
+
+def _note_answer(response_dict: Mapping[str, Any], **_: object) -> None:
+    body = response_dict["body"]  # of a good answer a stream
+    body = body if isinstance(body, bytes) else b""
+    _stamps.answered = response_dict["status_code"], response_dict["headers"], body
 
 
 def url_of(endpoint: Endpoint) -> str | None:
@@ -268,10 +290,11 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
         ),
     )
     client.meta.events.register("before-send.sagemaker-runtime.InvokeEndpoint", _note_sending)
+    client.meta.events.register("before-parse.sagemaker-runtime.InvokeEndpoint", _note_answer)
     invoke_endpoint: Callable[..., Any] = client.invoke_endpoint
 
     def invoke(parameters: Mapping[str, Any]) -> Reply:
-        _stamps.sent_ns = _stamps.connect_ns = None
+        _stamps.sent_ns = _stamps.connect_ns = _stamps.answered = None
         first_byte_ns = None
         try:
             answer = invoke_endpoint(**parameters)
@@ -281,7 +304,12 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
         except Exception as error:  # noqa: BLE001 - raised again where no call can fail with it
             ended_ns = time.perf_counter_ns()
             return reply_of_failure(
-                error, _stamps.sent_ns, first_byte_ns, ended_ns, _stamps.connect_ns
+                error,
+                _stamps.sent_ns,
+                first_byte_ns,
+                ended_ns,
+                _stamps.connect_ns,
+                _stamps.answered,
             )
         meta = answer["ResponseMetadata"]
         return Reply(
@@ -297,7 +325,7 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             retries=meta.get("RetryAttempts"),
             new_connection=_stamps.connect_ns is not None,
             connect_ns=_stamps.connect_ns,
-            answer=answer,
+            answer=lambda: answer,
         )
 
     return invoke

@@ -190,11 +190,10 @@ class Signer:
             UnlikeBotocoreError: botocore writes it in a way that is not known here.
             botocore.exceptions.BotoCoreError: what botocore raises for these parameters.
         """
-        second = int(time.time())
-        if second != self._second:
-            self._begin_second(second)
+        if int(time.time()) != self._second:
+            self._begin_second()
         # Headers are written in the order of the parameters, so that this order is of the kind.
-        identity: list[Any] = [operation]
+        identity: list[Any] = [operation, "Body" in parameters]
         for name, value in parameters.items():
             if name != "Body":
                 identity.append(name if _is_blank(name, value) else (name, value))
@@ -214,14 +213,14 @@ class Signer:
             }
         )
 
-    def _begin_second(self, second: int) -> None:
+    def _begin_second(self) -> None:
         keys = self._current_keys()
+        self._second = int(time.time())  # after the keys, which may have been waited for
         if (keys.token is None) != (self._keys.token is None):
             self._kinds.clear()
         self._forms.clear()
         self._keys = keys
-        self._moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-        self._second = second
+        self._moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._second))
 
     def _form(self, kind: tuple[Any, ...], operation: str, parameters: Mapping[str, Any]) -> Form:
         if len(self._kinds) >= _MOST_KINDS:

@@ -5,8 +5,7 @@ Another transport asks here, so that its requests, answers and errors are botoco
 
 import io
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -101,30 +100,6 @@ def _answer_with_request(request: Any, **_: object) -> botocore.awsrequest.AWSRe
     return botocore.awsrequest.AWSResponse(request.url, 200, headers, io.BytesIO())
 
 
-class _Later(Mapping[str, Any]):
-    """A mapping that is made when it is first looked at."""
-
-    __slots__ = ("_made", "_make")
-
-    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
-        self._make = make
-        self._made: Mapping[str, Any] | None = None
-
-    def _content(self) -> Mapping[str, Any]:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-    def __getitem__(self, key: str) -> Any:
-        return self._content()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._content())
-
-    def __len__(self) -> int:
-        return len(self._content())
-
-
 class Wire:
     """One endpoint's calls, as botocore would write and read them; it sends nothing.
 
@@ -161,18 +136,21 @@ class Wire:
         return head + end, body
 
     def answer_of(
-        self, operation: str, status: int, headers: Mapping[str, str], body: bytes
+        self, operation: str, status: int, headers: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        """Give what botocore returns for a good answer; it is parsed when it is looked at."""
-        return _Later(partial(self._parsed, operation, status, headers, body))
+        """Give what botocore returns for a good answer, but for its Body."""
+        return self._parsed(operation, status, headers, b"")
 
     def error_of(
         self, operation: str, status: int, headers: Mapping[str, str], body: bytes
-    ) -> failures.ClientError:
-        """Give the exception that botocore raises for an answer, by its own parser."""
-        parsed = self._parsed(operation, status, headers, body)
-        code = parsed.get("Error", {}).get("Code")
-        error: failures.ClientError = self._client.exceptions.from_code(code)(parsed, operation)
+    ) -> Exception:
+        """Give what botocore raises for an answer: of an odd body, its parser's own exception."""
+        try:
+            parsed = self._parsed(operation, status, headers, body)
+            code = parsed.get("Error", {}).get("Code")
+            error: Exception = self._client.exceptions.from_code(code)(parsed, operation)
+        except Exception as failed:  # noqa: BLE001 - a body may be odd in many ways
+            return failed
         return error
 
     def _parsed(

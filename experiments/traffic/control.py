@@ -158,8 +158,8 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
             dispatch.stop("fault", f"The records cannot be written: {error}.")
         limits = dispatch.prepared.plan.limits
-        if dispatch.begun == dispatch.planned:
-            return  # what is all sent can no longer be stopped
+        if dispatch.has_sent_all:
+            return  # and can no longer be stopped
         dispatch.stop_where_slo_is_lost()
         if limits is None:
             return
@@ -174,8 +174,10 @@ class Run:
             and health.ended >= _FEWEST_FOR_ERROR_RATE
             and health.failed > limits.abort_error_rate * health.ended
         ):
+            # To a load test, failing is an answer.
+            is_answer = dispatch.prepared.plan.question == "load"
             dispatch.stop(
-                "aborted",
+                "stopped" if is_answer else "aborted",
                 f"{health.failed:,} of {health.ended:,} requests failed, more than "
                 f"limits.abort_error_rate = {limits.abort_error_rate:g} allows.",
             )

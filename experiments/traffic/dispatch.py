@@ -57,9 +57,11 @@ class Dispatch:
         traffic, limits = prepared.plan.traffic, prepared.plan.limits
         self._most_requests = limits.max_requests if limits else None
         self._due_ns: NDArray[np.int64] | None = None
+        self._is_cut = False
         if not traffic.is_closed:
             due_ns = due_times_ns(traffic, prepared.plan.seed, prepared.trace_s)
             self._due_ns = due_ns[: self._most_requests]
+            self._is_cut = len(self._due_ns) < len(due_ns)
         self._think_ns = round((traffic.think_time or 0.0) * 1e9)
         self._length_ns = round(traffic.planned_s * 1e9)
         self._assigned_to = range(0)
@@ -103,6 +105,13 @@ class Dispatch:
         """Requests in the schedule; `None` in a closed model, which has none."""
         return None if self._due_ns is None else len(self._due_ns)
 
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the schedule is served, or the time of a closed model is over."""
+        if self._due_ns is None:
+            return self.start_ns > 0 and self.remaining_s == 0
+        return self.begun == len(self._due_ns)
+
     def start(self) -> None:
         """Set time zero and let the slots go."""
         self.start_ns = time.perf_counter_ns() + round(LEAD_S * 1e9)
@@ -131,15 +140,15 @@ class Dispatch:
         if self._due_ns is None:
             scheduled_ns = self._due_after_thinking_ns(slot, ended_ns)
             is_over = scheduled_ns >= self._length_ns
-            if not is_over and seq == self._most_requests:
-                # Not stopped: those who took theirs already still send it.
-                self.ended_as = "stopped"
-                self.reason = f"limits.max_requests = {seq:,} were sent."
-                is_over = True
+            is_cut = not is_over and seq == self._most_requests
         else:
             is_over = seq >= len(self._due_ns)
+            is_cut = is_over and self._is_cut
             scheduled_ns = 0 if is_over else int(self._due_ns[seq])
-        if is_over:
+        if is_cut:
+            # Not stopped: those who took theirs already still send it.
+            self.ended_as, self.reason = "stopped", f"limits.max_requests = {seq:,} were sent."
+        if is_over or is_cut:
             return None
         self._next += 1
         if seq >= self._assigned_to.stop:
@@ -207,11 +216,15 @@ class Dispatch:
         As assigned; else the one whose parameters it carries, or would carry had it been pinned to
         the variant that answered.
         """
-        return (
-            arrival.arm
-            or self._told.get(self._tell(parameters))
-            or self._told.get(self._tell({"TargetVariant": invoked, **parameters}))
+        if arrival.arm is not None:
+            return arrival.arm
+        arm = self._told.get(self._tell(parameters)) or self._told.get(
+            self._tell({"TargetVariant": invoked, **parameters})
         )
+        # Of an endpoint's variants one may be the only arm, and then nothing tells it from another.
+        variant = None if arm is None else self.prepared.plan.variant_of(arm)
+        asked = invoked or parameters.get("TargetVariant")
+        return None if variant and asked and asked != variant else arm
 
     def _keys_that_differ(self, keys: tuple[str, ...]) -> list[str]:
         of_arms = [self._of_arm[arm] for arm in self._arms]

@@ -8,10 +8,12 @@ and what fails later is a failure.
 import hashlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from gevent import get_hub
+from gevent.threadpool import ThreadPool
 
 from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
@@ -25,40 +27,31 @@ _HASHED_ASIDE = 262_144
 """Bodies from this size on, in bytes, are hashed in a thread while other slots go on."""
 
 _ANY_KEYS = Keys("none", "none", None)
-_MOST_BODIES, _MOST_BODY_BYTES = 65_536, 268_435_456
+_MOST_BODIES, _MOST_BODY_BYTES = 4096, 67_108_864
+_RENEWAL_PAUSE_S = 1.0
 
 
-def why_not(endpoint: Endpoint) -> str | None:
-    """Say in a sentence why this transport cannot be used here; `None`: it can.
+def fast_transport(endpoint: Endpoint) -> Transport | str:
+    """Make the transport; or say in a sentence why it cannot be used here.
 
-    Sends nothing but what botocore's chain of credentials sends.
+    Making it sends nothing but what botocore's chain of credentials sends. It opens as many
+    connections as there are requests in flight.
     """
     try:
         botocore = Wire(endpoint)
-        obstacle = botocore.obstacle()
-        if obstacle is None:
-            _Pool(botocore)
-            signer = Signer(botocore.written, FreshKeys(botocore.credentials))
-            signer.head(OPERATION, EVERY_PARAMETER, b"{}", "")
+        if (obstacle := botocore.obstacle()) is not None:
+            return obstacle
+        pool = _Pool(botocore)
+        signer = Signer(botocore.written, FreshKeys(botocore.credentials))
+        signer.head(OPERATION, EVERY_PARAMETER, b"{}", "")
     except UnlikeBotocoreError as error:
         return f"How this botocore writes requests is not known here: {error}."
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, boto3 can be asked
         return f"Preparing it failed: {type(error).__name__}: {error}"
-    return obstacle
+    return _transport(botocore, pool, signer)
 
 
-def fast_transport(endpoint: Endpoint, slots: int) -> Transport:  # noqa: ARG001 - as boto3's
-    """Make the transport, where `why_not` knows of no reason against it.
-
-    It opens as many connections as there are requests in flight.
-
-    Raises:
-        botocore.exceptions.BotoCoreError: boto3 cannot make a client here.
-        OSError: the file of trusted certificates cannot be read.
-    """
-    botocore = Wire(endpoint)
-    pool = _Pool(botocore)
-    signer = Signer(botocore.written, FreshKeys(botocore.credentials))
+def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
     hashes = _BodyHashes()
 
     def call(parameters: Mapping[str, Any]) -> Reply:
@@ -77,7 +70,7 @@ def fast_transport(endpoint: Endpoint, slots: int) -> Transport:  # noqa: ARG001
                 finally:
                     connect_ns = time.perf_counter_ns() - began_ns
             sent_ns = time.perf_counter_ns()
-            status, headers, content = connection.exchange(head, body)
+            answer = connection.exchange(head, body)
             ended_ns = time.perf_counter_ns()
         except BaseException as error:
             ended_ns = time.perf_counter_ns()
@@ -96,9 +89,16 @@ def fast_transport(endpoint: Endpoint, slots: int) -> Transport:  # noqa: ARG001
             )
         first_byte_ns = connection.first_byte_ns
         pool.put_back(connection)
+        status, headers, content = answer
         if status >= 300:
-            said = botocore.error_of(OPERATION, status, headers, content)
-            return reply_of_failure(said, sent_ns, first_byte_ns, ended_ns, connect_ns)
+            return reply_of_failure(
+                botocore.error_of(OPERATION, *answer),
+                sent_ns,
+                first_byte_ns,
+                ended_ns,
+                connect_ns,
+                answer,
+            )
         return Reply(
             "ok",
             sent_ns,
@@ -112,46 +112,57 @@ def fast_transport(endpoint: Endpoint, slots: int) -> Transport:  # noqa: ARG001
             retries=0,
             new_connection=connect_ns is not None,
             connect_ns=connect_ns,
-            answer=botocore.answer_of(OPERATION, status, headers, content),
+            answer=partial(botocore.answer_of, OPERATION, status, headers),
         )
 
     return call
 
 
 class FreshKeys:
-    """Credentials that are renewed beside the requests, and awaited only once they have expired."""
+    """Credentials that are renewed beside the requests, and awaited only once they have expired.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: there are none yet, and none can be had.
+    """
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
-        self._is_due = getattr(credentials, "refresh_needed", None)
+        self._is_due = getattr(credentials, "refresh_needed", lambda **_: False)
+        # In a thread, since it may compute for long and wait where gevent cannot see; in its own,
+        # since whoever spawns one of the hub's waits while all of those are busy.
+        self._thread = ThreadPool(1)
         self._renewal: Any = None
+        self._not_before_s = 0.0
         self._failure: Exception | None = None
-        self._renew()
+        self._keys = self._ask()
 
     def __call__(self) -> Keys:
         """Give the keys to sign with now.
 
         Raises:
-            botocore.exceptions.BotoCoreError: they have to be renewed and cannot be.
+            botocore.exceptions.BotoCoreError: they have expired and cannot be renewed.
         """
-        if self._is_due is not None and self._is_due():
-            if self._renewal is None or self._renewal.ready():
-                # In a thread, since it may compute for long and wait where gevent cannot see.
-                self._renewal = get_hub().threadpool.spawn(self._renew)
+        if self._is_due():
+            is_idle = self._renewal is None or self._renewal.ready()
+            if is_idle and time.monotonic() >= self._not_before_s:
+                self._renewal = self._thread.spawn(self._renew)
             if self._is_due(refresh_in=0):
                 self._renewal.wait()
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
+                if self._failure is not None:
+                    raise self._failure.with_traceback(None)
         return self._keys
+
+    def _ask(self) -> Keys:
+        frozen = self._credentials.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def _renew(self) -> None:
         try:
-            frozen = self._credentials.get_frozen_credentials()
+            self._keys, self._failure = self._ask(), None
         except Exception as error:  # noqa: BLE001 - raised to those who need the keys
             self._failure = error
-        else:
-            self._keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
-            self._failure = None
+        if self._is_due():
+            self._not_before_s = time.monotonic() + _RENEWAL_PAUSE_S
 
 
 class _BodyHashes:

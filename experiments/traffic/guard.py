@@ -1,8 +1,8 @@
 """Watches the SLO while a run goes on, and says when the rest of the run can no longer mend it.
 
-That is when more requests have missed a limit than may in the whole run, or in one window, and by
-more than chance gives among so many independent requests. It saves what the rest would cost; the
-verdict comes from the records.
+That is when more requests have missed a limit than may in the whole run as planned, or in one
+window, and by more than chance gives among so many independent requests. It saves what the rest
+would cost; the verdict comes from the records, and may still be that it cannot be told.
 """
 
 import math
@@ -116,7 +116,8 @@ def _in_all(count: _Count, elapsed_s: float) -> float:
 def _words(threshold: Threshold, requests: int, missed: int, may_miss: float) -> str:
     limit = "failed" if threshold.limit_ms is None else f"missed {threshold.limit_ms:g} ms"
     where = f" in {threshold.phase}" if threshold.phase else ""
-    scope = "of the whole run" if threshold.window_s is None else f"in {threshold.window_s:g} s"
+    window_s = math.ceil(threshold.window_s or 0)
+    scope = "of the whole run" if threshold.window_s is None else f"in {window_s} s"
     return (
         f"Stopped by slo.abort_on_fail: {missed:,} of {requests:,} requests to {threshold.arm} "
         f"{limit}{where}, and {may_miss:,.0f} {scope} may ({threshold.metric})."

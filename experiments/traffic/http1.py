@@ -15,6 +15,7 @@ _JOINED_UP_TO = 65_536
 _LONGEST_HEAD = 65_536
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n]*)?", re.ASCII)
 _FIELD = re.compile(r"([!#-'*+.0-9A-Z^-z|~-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
@@ -74,16 +75,15 @@ class Connection:
         return answer
 
     def _read_head(self) -> tuple[int, dict[str, str]]:
-        data = self.stream.receive()
-        self.first_byte_ns = time.perf_counter_ns() if data else None
-        status = 100
+        data, status = b"", 100
         while status < 200:  # 100 Continue and its like announce the answer
             while (end := data.find(b"\r\n\r\n")) < 0:
                 if len(data) > _LONGEST_HEAD:
                     raise MalformedError("the answer's head is too long")
-                more = self.stream.receive() if data else b""
+                more = self.stream.receive()
                 if not more:
                     raise NoAnswerError("the connection was closed without an answer")
+                self.first_byte_ns = self.first_byte_ns or time.perf_counter_ns()
                 data += more
             first, *lines = data[:end].decode("latin-1").split("\r\n")
             data = self._left = data[end + 4 :]
@@ -107,7 +107,7 @@ class Connection:
         if length is None:
             self.is_reusable = False
             return self._take(None)
-        if not (length.isascii() and length.isdigit()):
+        if not _LENGTH.fullmatch(length):
             raise MalformedError(f"the answer's length is {length}")
         try:
             return self._take(int(length))

@@ -21,7 +21,7 @@ from experiments.plan import Plan, find, load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
 from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
 from experiments.trace import read_trace
-from experiments.traffic.fast import fast_transport, why_not
+from experiments.traffic.fast import fast_transport
 
 _REFUSED = {"auth", "validation", "connection", "timeout", "model_error", "other"}
 """What no later request would mend; throttling or a model that is loading may pass."""
@@ -68,19 +68,18 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     facts = describe(plan.endpoint, plan.endpoint.name)
     with naming(path):
         check_arms(plan, facts)
-    asks_fast = plan.traffic.transport == "fast"
-    obstacle = why_not(plan.endpoint) if asks_fast else None
-    is_fast = asks_fast and obstacle is None
-    transport = fast_transport if is_fast else boto3_transport
+    fast = fast_transport(plan.endpoint) if plan.traffic.transport == "fast" else None
     prepared = Prepared(
         plan=plan,
         plan_path=path,
         plan_text=text_as_run(path, overrides),
         payloads=bodies,
         facts=facts,
-        transport=transport(plan.endpoint, plan.traffic.concurrency),
-        transport_name="fast" if is_fast else "boto3",
-        why_not_fast=obstacle,
+        transport=fast
+        if callable(fast)
+        else boto3_transport(plan.endpoint, plan.traffic.concurrency),
+        transport_name="fast" if callable(fast) else "boto3",
+        why_not_fast=fast if isinstance(fast, str) else None,
         select_prediction=select,
         trace_s=None if trace is None else read_trace(path.parent / trace),
         local=running,

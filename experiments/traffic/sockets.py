@@ -41,10 +41,6 @@ class Stream:
         self._readiness = _poll()
         self._readiness.register(self._socket.fileno(), select.POLLIN)
         self._is_late = False
-        self.limit(timeout_s)
-
-    def limit(self, timeout_s: float) -> None:
-        """Let no single wait take longer from here on."""
         self._timer = self._hub.loop.timer(timeout_s, timeout_s)
 
     def send(self, data: bytes | memoryview) -> None:
@@ -171,17 +167,17 @@ def connect(
     """Resolve a host anew, connect to it, and speak TLS where there is a context.
 
     Raises:
-        TimeoutError: no address answered within `within_s`.
+        TimeoutError: no address answered, or did not shake hands, within `within_s`.
         OSError: the host is not known, refused the connection, or is not who it should be.
     """
     connected = gevent.socket.create_connection((host, port), timeout=within_s)
     if context is None:
         return Stream(connected, timeout_s)
-    stream = TlsStream(connected, within_s)
+    stream = TlsStream(connected, timeout_s)
     try:
-        stream.open(context, host)
+        with gevent.Timeout(within_s, TimeoutError("timed out")):
+            stream.open(context, host)
     except BaseException:
         stream.close()
         raise
-    stream.limit(timeout_s)
     return stream

@@ -9,6 +9,7 @@ import pytest
 import analysis
 from analysis.render import html, markdown, text
 from analysis.results import Report, SloResult
+from experiments.errors import PlanError
 from experiments.record import Record
 from tests.analysis.runs import record, write_run
 
@@ -160,12 +161,67 @@ def test_a_run_that_its_slo_stopped_is_broken_however_short(tmp_path: Path) -> N
     assert "Stopped by slo.abort_on_fail: too many." in report.verdict.context
 
 
-def test_failures_that_name_no_variant_leave_the_verdict_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("strays", "call"), [(1, "met"), (300, "undecided")])
+def test_failures_that_name_no_variant_count_against_what_would_be_met(
+    tmp_path: Path, strays: int, call: str
+) -> None:
     rows = rows_of(0.0)
+    for i in range(1000, 1000 + 15 * strays, 15):
+        rows[i] = rows[i]._replace(arm=None, variant_invoked=None, outcome="internal")
+    found = result(judged(tmp_path, rows), "p99")
+    assert (found.call, found.missed) == (call, 0)
+    assert (call == "met") == (found.reason is None)
+
+
+def test_failures_that_name_no_variant_mend_nothing(tmp_path: Path) -> None:
+    rows = rows_of(0.05)
     rows[3000] = rows[3000]._replace(arm=None, variant_invoked=None, outcome="internal")
-    report = judged(tmp_path, rows)
-    assert {each.call for each in report.slo} == {"refused"}
-    assert "did not name the variant" in (result(report, "p99").reason or "")
+    assert result(judged(tmp_path, rows), "p99").call == "broken"
+
+
+def test_the_last_stretch_ends_with_the_run(tmp_path: Path) -> None:
+    """120 s are no whole number of quarters of 47 s."""
+    rows = [
+        row._replace(ended_ns=row.scheduled_ns + 150_000_000)
+        if row.scheduled_ns / 1e9 >= 128.5
+        else row
+        for row in rows_of(0.0)
+    ]
+    slo = ('question="load"', 'slo={ p99 = "100ms", window = "47s" }')
+    found = result(judged(tmp_path, rows, slo=slo), "p99", window_s=47.0)
+    assert (found.at_s, found.missed, found.call) == (83.0, 75, "broken")
+
+
+def test_a_window_of_too_few_requests_cannot_show_its_limit_kept(tmp_path: Path) -> None:
+    slo = ('question="load"', 'slo={ p99 = "100ms", window = "5s" }')
+    found = result(judged(tmp_path, rows_of(0.0), slo=slo), "p99", window_s=5.0)
+    assert found.call == "undecided"
+    assert "holds about 250 requests; fewer than 300 cannot show" in (found.reason or "")
+
+
+def test_chance_misses_in_some_windows_break_nothing(tmp_path: Path) -> None:
+    slo = ('question="load"', 'slo={ p99 = "100ms", window = "10s" }')
+    found = result(judged(tmp_path, rows_of(0.006), slo=slo), "p99", window_s=10.0)
+    assert found.call == "met"
+    assert "by no more than chance" in (found.reason or "")
+
+
+def test_a_phase_of_no_length_is_refused(tmp_path: Path) -> None:
+    stages = '{ routing = "pinned", warmup = "10s", stages = [{ rate = 50.0, for = "70s", '
+    stages += 'name = "base" }, { rate = 50.0, for = "70s", name = "peak" }] }'
+    rows = [row._replace(phase="warmup" if row.seq < 500 else "base") for row in rows_of(0.0)]
+    rows = [*rows[:4000], rows[4000]._replace(phase="peak")]
+    slo = 'slo={ phases = { peak = { p99 = "100ms" } } }'
+    report = judged(
+        tmp_path, rows, f"traffic={stages}", slo=('question="load"', slo), ended_as="interrupted"
+    )
+    assert result(report, "p99", phase="peak").call == "refused"
+
+
+def test_a_comparison_is_not_made_where_none_is_asked_for(tmp_path: Path) -> None:
+    judged(tmp_path, rows_of(0.0))
+    with pytest.raises(PlanError, match="compares nothing"):
+        analysis.compare(analysis.read_run(tmp_path / "run"))
 
 
 def test_an_slo_beside_a_comparison_is_shown_and_does_not_decide(tmp_path: Path) -> None:
@@ -188,5 +244,5 @@ def test_an_slo_beside_a_comparison_is_shown_and_does_not_decide(tmp_path: Path)
 @pytest.mark.parametrize("render", [text.render, markdown.render, html.render])
 def test_every_renderer_shows_the_limits(render: Any, tmp_path: Path) -> None:
     shown = render(judged(tmp_path, rows_of(0.03)))
-    for word in ("p99 within 100 ms", "✗ broken", "✓ met", "150 ms"):
+    for word in ("p99 \u2264 100 ms", "✗ broken", "✓ met", "150 ms"):
         assert word in shown

@@ -208,6 +208,29 @@ def test_no_warm_up_is_suspect(tmp_path: Path) -> None:
     assert checks(tmp_path, rows)["warmup"].state == "warn"
 
 
+def test_a_median_that_moves_with_the_rate_is_not_judged(tmp_path: Path) -> None:
+    stages = 'stages=[{ rate = 20.0, for = "60s" }, { rate = 40.0, for = "60s" }]'
+    overrides = [f'traffic={{ routing = "paired", warmup = "10s", {stages} }}']
+    assert "drift" not in checks(tmp_path, steady(), overrides)
+
+
+def test_a_run_that_ended_in_its_warm_up_says_so(tmp_path: Path) -> None:
+    rows = [row for row in steady() if row.phase == "warmup"]
+    found = checks(tmp_path, rows, ended_as="interrupted")["generator"]
+    assert (found.state, found.finding) == ("fail", "no request was sent in the measured phase")
+
+
+def test_a_lone_arm_has_no_split_to_test(tmp_path: Path) -> None:
+    rows = [row._replace(arm="current", variant_invoked="current", variant_asked=None, group=None)
+            for row in steady()]  # fmt: skip
+    overrides = ["question=load", "arms={ current = {} }", "traffic.routing=weighted"]
+    path = write_run(
+        tmp_path / "run", rows, [*overrides, 'slo={ p99 = "1s" }'], without=["compare"]
+    )
+    found = {check.name: check for check in check_run(analysis.read_run(path))}
+    assert found["split"].state == "ok"
+
+
 def test_a_median_that_moves_is_suspect_and_names_the_arm(tmp_path: Path) -> None:
     rows = [
         row._replace(ended_ns=row.scheduled_ns + 26_000_000)

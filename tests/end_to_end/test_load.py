@@ -23,7 +23,7 @@ def test_a_run_too_short_to_tell_says_so_and_shows_its_limits(
     limits = ("--set", 'slo={ p99 = "500ms", error_rate = "1%" }')
     ended = abreast("run", str(load_plan(plan)), *ONE_ARM, *limits)
     assert ended.returncode == 3, ended.stdout + ended.stderr
-    assert "p99 within 500 ms" in ended.stdout
+    assert "p99 \u2264 500 ms" in ended.stdout
     assert "Cannot tell yet whether current keeps the SLO" in ended.stdout
     folder = only_run(tmp_path / "reports")
     assert_adds_up(manifest_of(folder)["counts"])

@@ -271,10 +271,44 @@ def test_ctrl_c_keeps_and_judges_what_there_is(plan: Path, tmp_path: Path) -> No
     assert (only_run(tmp_path / "reports") / "report.html").is_file()
 
 
+def test_ctrl_c_twice_stops_at_once_and_counts_what_was_in_flight_as_missing(
+    plan: Path, tmp_path: Path
+) -> None:
+    run = start(plan, tmp_path)
+    wait_for_requests(tmp_path / "reports")
+    child_of(run, "experiments.traffic").suspend()  # what is in flight stays so
+    time.sleep(1.0)
+    for _ in range(2):
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    manifest = manifest_of(only_run(tmp_path / "reports"))
+    assert (manifest["ended_as"], manifest["reason"]) == ("interrupted", "Stopped at once.")
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["ended"] > 0
+    assert manifest["counts"]["unsent"] > 0
+
+
+def test_a_closed_run_of_just_its_longest_length_is_complete(
+    abreast: Command, plan: Path, tmp_path: Path
+) -> None:
+    plan.write_text(plan.read_text().replace("rate = 60\n", "").replace("slots = 32\n", ""))
+    abreast(
+        "run", str(plan), "--quiet",
+        "--set", "traffic.arrivals=closed", "--set", "traffic.users=4",
+        "--set", "limits={max_requests=100000, max_minutes=0.05}",
+    )  # fmt: skip
+    assert manifest_of(only_run(tmp_path / "reports"))["ended_as"] == "complete"
+
+
 def test_a_run_ends_at_its_limits(abreast: Command, plan: Path, tmp_path: Path) -> None:
     abreast("run", str(plan), "--quiet", "--set", "limits={max_requests=181, max_minutes=1}")
-    counts = manifest_of(only_run(tmp_path / "reports"))["counts"]
-    assert counts["planned"] == 181  # of the 192 that the schedule would hold
+    manifest = manifest_of(only_run(tmp_path / "reports"))
+    assert manifest["counts"]["planned"] == 181  # of the 192 that the schedule would hold
+    assert (manifest["ended_as"], manifest["reason"]) == (
+        "stopped", "limits.max_requests = 181 were sent.",
+    )  # fmt: skip
     slow = ["--set", "traffic.slots=1", "--set", "traffic.rate=400"]
     out = tmp_path / "minutes"
     tight = "limits={max_requests=9999, max_minutes=0.05}"

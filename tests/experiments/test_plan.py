@@ -123,7 +123,7 @@ def test_stages_give_the_length_the_rate_and_the_phases(tmp_path: Path) -> None:
     [
         ("[{rate=0, to=9, for='9s'}]", "the first stage's rate, which is 0"),
         ("[{rate=5, for='9s', name='a'}, {rate=6, for='9s', name='a'}]", "one name: warmup, a, a"),
-        ("[{rate=5, for='9s', name='warmup'}]", "one name"),
+        ("[{rate=5, for='9s', name='warmup'}]", "cannot be named"),
         ("[{rate=5}]", "stages.0.for: is required"),
         ("[]", "stages"),
     ],

@@ -3,13 +3,15 @@
 from locust import User, task
 
 from benchmarks.generator.target import BODY
-from benchmarks.transport.peers.common import URL, USERS, tell
+from benchmarks.transport.peers.common import URL, tell
 
 # After locust, whose import patches what boto3 is built on.
 from experiments.plan import Endpoint  # isort: skip
 from experiments.traffic.fast import fast_transport  # isort: skip
 
-TRANSPORT = fast_transport(Endpoint(name="benchmark", target=URL), USERS)
+made = fast_transport(Endpoint(name="benchmark", target=URL))
+assert callable(made), made
+TRANSPORT = made
 CALL = {
     "EndpointName": "benchmark",
     "Body": BODY.encode(),

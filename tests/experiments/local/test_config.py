@@ -56,6 +56,7 @@ def test_the_built_in_endpoint_file_is_valid() -> None:
     [
         ('name = "x', "not valid TOML", ""),
         ('name = "x"', "variants: is required", ""),
+        ('name = "x"\nbody_limit = 0', "body_limit = 0: must be greater than 0", ""),
         ('name = "a b"\n[variants.a]\nmodel = "digits-svm"', 'name = "a b": must match', ""),
         ('name = "x"\n[variants]', "variants: must have at least 1 item", ""),
         (

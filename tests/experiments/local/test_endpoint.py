@@ -140,6 +140,7 @@ def test_a_clock_that_is_off_is_refused(
         ({"CustomAttributes": "x" * 1025}, "customAttributes"),
         ({"CustomAttributes": "caf\u00e9"}, "customAttributes"),
         ({"InferenceComponentName": "c"}, "not offered"),
+        ({"PrefixAwareId": "p"}, "PrefixAwareId is not offered"),
     ],
 )
 def test_a_call_that_breaks_a_rule_is_a_validation_error(
@@ -161,6 +162,24 @@ def test_a_body_at_the_limit_passes_and_one_over_it_is_413(
     error = error_of(client.invoke_endpoint, **call, Body=bytes(6_291_457))
     assert error.response["Error"]["Code"] == "413"
     assert "6291456" in error.response["Error"]["Message"]
+    assert len(error.response["ResponseMetadata"]["RequestId"]) == 36
+
+
+def test_the_limit_of_a_body_is_the_files(start: Start, connect: Connect) -> None:
+    running = start(
+        """
+        name = "large"
+        body_limit = 7_000_000
+        [variants.only]
+        model = "digits-svm"
+        """
+    )
+    call = connect(running).invoke_endpoint
+    body = json.dumps({"instances": [ROW]}).encode().ljust(7_000_000)
+    arguments = {"EndpointName": "large", "ContentType": "application/json"}
+    assert call(**arguments, Body=body)["Body"].read()
+    error = error_of(call, **arguments, Body=body + b" ")
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
 def test_a_bad_body_is_a_model_error_that_keeps_the_models_status(

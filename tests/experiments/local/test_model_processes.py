@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -65,6 +66,35 @@ def test_a_model_that_dies_is_started_again_and_says_so_meanwhile(
     (said,) = [record.getMessage() for record in caplog.records]
     assert "m-1 ended with exit code -9; it is started again in 0.1 s" in said
     assert str(tmp_path / "m-1.log") in said
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_restart_that_fails_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(model_processes, "FIRST_PAUSE_S", 0.05)
+    speaks_nonsense = tmp_path / "python"
+    speaks_nonsense.write_text("#!/bin/sh\necho nonsense\nexec sleep 60\n")
+    speaks_nonsense.chmod(0o755)
+
+    async def fails(program: Path, how: str) -> None:
+        monkeypatch.setattr(sys, "executable", str(program))
+        async with asyncio.timeout(20):
+            while how not in caplog.text:
+                await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        python = sys.executable
+        async with model_processes.started({"m-1": "digits-svm"}, tmp_path) as servers:
+            process = servers["m-1"].process
+            assert process is not None
+            process.kill()
+            await fails(tmp_path / "none", "again failed: [Errno 2]")
+            await fails(speaks_nonsense, "again failed: Expecting value")
+            monkeypatch.setattr(sys, "executable", python)
+            await answers_again(servers["m-1"])
+
+    http.run(main())
 
 
 @pytest.mark.usefixtures("cache")

@@ -70,6 +70,9 @@ def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpo
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
         "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "AWS_USE_FIPS_ENDPOINT": "false",
+        "AWS_USE_DUALSTACK_ENDPOINT": "false",
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": "us-east-1",
@@ -80,16 +83,34 @@ def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpo
     assert shell.stdout == f"{running.url} us-east-1\n"
 
 
-def test_boto3_calls_the_endpoint_with_that_environment_alone(
-    start: Callable[[str], LocalEndpoint],
+@pytest.mark.parametrize(
+    "base",
+    [
+        {},
+        {
+            "AWS_PROFILE": "other",
+            "AWS_DEFAULT_PROFILE": "other",
+            "AWS_SESSION_TOKEN": "other",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+            "AWS_USE_FIPS_ENDPOINT": "true",
+            "AWS_USE_DUALSTACK_ENDPOINT": "true",
+            "HTTP_PROXY": "http://127.0.0.1:9",
+        },
+    ],
+    ids=["empty", "another_endpoint"],
+)
+def test_boto3_calls_the_endpoint_whatever_the_environment_was(
+    start: Callable[[str], LocalEndpoint], base: dict[str, str]
 ) -> None:
     running = start(SIMULATED)
     script = (
         "import boto3; print(boto3.client('sagemaker-runtime')"
         ".invoke_endpoint(EndpointName='sim', Body=b'{}')['InvokedProductionVariant'])"
     )
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **running.environment()}
-    said = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    base = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **base}
+    said = subprocess.check_output(
+        [sys.executable, "-c", script], env=running.client_environment(base), text=True
+    )
     assert said == "only\n"
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.optimize import brentq
 
-from experiments.local.queueing import Survival, erlang_c, mdc, mmc, quantile
+from experiments.local.queueing import MDC_HIGHEST_LOAD, Survival, erlang_c, mdc, mmc, quantile
 
 
 def mean(survival: Survival, scale_s: float, breaks: int = 0) -> float:
@@ -69,6 +70,22 @@ def test_md1_waits_are_erlangs(load: float, turns: float) -> None:
     )
     expected = (1 - load) * sum(terms)
     assert 1 - mdc(rate, 0.01, 1)(0.01 + wait) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("load", [0.8, MDC_HIGHEST_LOAD])
+def test_long_waits_of_md1_are_exponential(load: float) -> None:
+    # H. C. Tijms, A First Course in Stochastic Models (2003), on the tail of M/D/1: with
+    # exp(load (root - 1)) = root, a wait exceeds t with (1 - load) / (load root - 1) times
+    # exp(-rate (root - 1) t).
+    root = brentq(lambda r: load * (r - 1) - math.log(r), 1 + 1e-9 + (1 - load), 20)
+    rate = 100 * load
+    for level in (0.99, 0.999):
+        wait = math.log((1 - load) / (load * root - 1) / (1 - level)) / (rate * (root - 1))
+        assert quantile(mdc(rate, 0.01, 1), level, 0.01) == pytest.approx(0.01 + wait, rel=1e-4)
+
+
+def test_many_workers_at_a_low_load_make_nobody_wait() -> None:
+    assert quantile(mdc(50_000, 0.01, 1000), 0.999, 0.01) == pytest.approx(0.01)
 
 
 def test_nobody_is_served_in_less_than_a_constant_time() -> None:

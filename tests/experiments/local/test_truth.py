@@ -120,13 +120,38 @@ def test_the_capacity_is_all_workers_busy_all_the_time() -> None:
     assert truth.capacity_rps(made, "a", 2048) == pytest.approx(0.8 * (3 / 0.02 + 3 / 0.04))
 
 
+def test_spikes_are_work_that_takes_from_the_capacity() -> None:
+    made = endpoint(
+        """
+        [variants.a]
+        instances = 2
+        routing = "LEAST_OUTSTANDING_REQUESTS"
+        simulated = { constant = "10ms" }
+        [[faults]]
+        kind = "spike"
+        delay = "200ms"
+        share = "20%"
+        for = "1s"
+        every = "4s"
+        [[faults]]
+        kind = "spike"
+        delay = "20ms"
+        variant = "a"
+        instance = 2
+        """
+    )
+    # On average 200 ms * 20 % / 4 = 10 ms more at both, and 20 ms at the second.
+    assert truth.capacity_rps(made, "a", 0) == pytest.approx(1 / 0.02 + 1 / 0.04)
+
+
 def test_the_highest_rate_of_mm1_is_where_its_quantile_meets_the_limit() -> None:
     one = endpoint('[variants.a]\nsimulated = { distribution = "exponential", mean = "10ms" }')
-    low, high = truth.highest_rate_rps(one, "a", {"p99": 0.2})
+    low, high, method = truth.highest_rate_rps(one, "a", {"p99": 0.2})
     exact = 100 - math.log(100) / 0.2
     assert low <= exact <= high
     assert high - low < 0.002 * exact
-    assert truth.highest_rate_rps(one, "a", {"p99": 0.01}) == (0.0, 0.0)
+    assert method == "theory"
+    assert truth.highest_rate_rps(one, "a", {"p99": 0.01}) == (0.0, 0.0, "theory")
 
 
 def test_the_highest_rate_by_simulation_is_near_that_of_theory() -> None:
@@ -134,10 +159,11 @@ def test_the_highest_rate_by_simulation_is_near_that_of_theory() -> None:
     one = endpoint(
         '[variants.a]\nsimulated = { distribution = "exponential", mean = "10ms", per_kb = "1ms" }'
     )
-    low, high = truth.highest_rate_rps(one, "a", {"p90": 0.05})
+    low, high, method = truth.highest_rate_rps(one, "a", {"p90": 0.05})
     exact = 100 - math.log(10) / 0.05
     assert low == pytest.approx(exact, rel=0.06)
     assert high == pytest.approx(exact, rel=0.06)
+    assert method == "simulation"
 
 
 def test_a_throttle_bounds_the_rate_within_an_error_rate() -> None:
@@ -150,7 +176,7 @@ def test_a_throttle_bounds_the_rate_within_an_error_rate() -> None:
         above = 100
         """
     )
-    low, high = truth.highest_rate_rps(one, "a", {"error_rate": 0.2}, requests=2000)
+    low, high, _ = truth.highest_rate_rps(one, "a", {"error_rate": 0.2}, requests=2000)
     # A fifth is refused where 125 arrive and 100 are let through.
     assert low == pytest.approx(125, rel=0.05)
     assert low < high
@@ -214,3 +240,84 @@ def test_a_variant_that_is_full_has_no_percentiles(tmp_path: Path) -> None:
     assert found.load == 1.0
     assert set(found.quantiles_s) == {math.inf}
     assert "\u2013  full: its queue grows without end" in printed(path, 60.0, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("faults", "is_spared"),
+    [
+        (['kind = "service_error"\nstatus = 503\nshare = "1%"'], False),
+        (['kind = "service_error"\nstatus = 503\nshare = "20%"'], True),
+        (['kind = "service_error"\nstatus = 503\nfor = "1s"\nevery = "2s"'], False),
+        (['kind = "service_error"\nstatus = 503\nat = "1h"'], False),
+        (['kind = "model_error"\nstatus = 503\nshare = "90%"'], False),
+        (['kind = "throttle"\nabove = 40'], True),
+        (['kind = "throttle"\nabove = 50'], False),
+        (['kind = "throttle"\nabove = 40\nvariant = "b"'], False),
+        (['kind = "throttle"\nabove = 40\nshare = "40%"'], False),
+        (['kind = "throttle"\nabove = 40\nshare = "60%"'], True),
+        # The first that strikes a request is the one: what is slow in its body is not throttled.
+        (['kind = "slow_body"\ndelay = "1ms"', 'kind = "throttle"\nabove = 40'], False),
+        (['kind = "throttle"\nabove = 40', 'kind = "slow_body"\ndelay = "1ms"'], True),
+    ],
+)
+def test_above_its_capacity_a_variant_is_full_unless_faults_answer_enough(
+    faults: list[str], is_spared: bool
+) -> None:
+    text = "".join(f"[[faults]]\n{fault}\n" for fault in faults)
+    for name in ("a", "b"):
+        text += f'[variants.{name}]\nsimulated = {{ constant = "20ms" }}\n'
+    found = truth.at_rates(endpoint(text), {"a": 60.0}, requests=200)["a"]
+    assert found.load == pytest.approx(1.2)
+    assert all(math.isfinite(value) is is_spared for value in found.quantiles_s)
+
+
+def test_near_its_capacity_a_variant_is_simulated_for_longer() -> None:
+    # per_kb rules theory out, and with an empty body changes nothing.
+    one = endpoint(
+        '[variants.a]\nsimulated = { distribution = "exponential", mean = "10ms", per_kb = "1ms" }'
+    )
+    found = truth.at_rates(one, {"a": 90.0}, requests=5000)["a"]
+    # 100 relaxation times, each of 0.9 / (1 - sqrt(0.9))^2 arrivals, ten times, without a tenth.
+    assert found.method.startswith("simulation of 30")
+    assert found.method.endswith(" requests")
+    for level, value_s, error_s in zip(
+        truth.LEVELS, found.quantiles_s, found.errors_s, strict=True
+    ):
+        assert abs(value_s - -math.log(1 - level) / (100 - 90)) < 6 * error_s
+    found = truth.at_rates(one, {"a": 90.0}, requests=500)["a"]
+    assert found.method.endswith(" requests, too close to full to settle")
+
+
+def test_a_simulation_says_of_no_rate_at_which_it_does_not_settle_that_it_keeps_the_slo() -> None:
+    one = endpoint(
+        """
+        [variants.a]
+        instances = 4
+        simulated = { distribution = "exponential", mean = "10ms", per_kb = "1ms" }
+        """
+    )
+    low, high, method = truth.highest_rate_rps(one, "a", {"p90": 100.0}, requests=500)
+    # 100 load / (1 - sqrt(load))^2 arrivals at each of four queues are 5,000 of all.
+    assert low == pytest.approx(400 / (1 + math.sqrt(100 * 4 / 5000)) ** 2)
+    assert (high, method) == (400, "simulation")
+
+
+def test_theory_of_constant_times_ends_before_their_states_are_too_many() -> None:
+    one = endpoint('[variants.a]\nsimulated = { constant = "10ms" }')
+    assert truth.theory(one, "a", 99.5) is not None
+    assert truth.theory(one, "a", 99.6) is None
+    many = endpoint('[variants.a]\nsimulated = { constant = "10ms", workers = 1001 }')
+    assert truth.theory(many, "a", 10) is None
+
+
+@pytest.mark.parametrize(
+    "simulated", ['distribution = "exponential", mean = "10ms"', 'constant = "10ms"']
+)
+def test_where_all_rates_keep_the_slo_the_highest_is_by_theory(
+    tmp_path: Path, simulated: str
+) -> None:
+    file = tmp_path / "e.toml"
+    file.write_text(f'name = "x"\nmodel_timeout = "1h"\n[variants.a]\nsimulated = {{{simulated}}}')
+    said = printed(file, None, ["p99=1h"], 0).splitlines()[-1]
+    kept = "99.99" if "exponential" in simulated else "99.5"
+    assert said == f"a  at least {kept} req/s; full at 100 (by theory)"

@@ -98,6 +98,12 @@ def error(status: int, code: str, body: dict[str, object]) -> bytes:
         (answer(413, {}, b"<html>too large</html>"), "validation", 413, None),
         (answer(500, {}, b"not json"), "internal", 500, None),
         (answer(418, {}, b""), "other", 418, None),
+        (answer(400, {}, b"caf\xe9"), "other", 400, None),
+        (answer(429, {}, b"[1]"), "throttled", 429, None),
+        (
+            error(424, "ModelError", {"Message": "m", "OriginalStatusCode": "five"}),
+            "model_error", 424, None,
+        ),
     ],
 )  # fmt: skip
 def test_an_error_answer_becomes_its_outcome(
@@ -108,6 +114,25 @@ def test_an_error_answer_becomes_its_outcome(
     assert (reply.outcome, reply.http_status, reply.original_status) == (outcome, status, original)
     assert reply.error
     assert reply.retries == 0
+
+
+def test_the_text_of_a_body_that_botocore_cannot_read_is_kept() -> None:
+    with endpoint_that_says(
+        answer(503, {"x-amzn-RequestId": "req-1"}, b"caf\xe9 is closed")
+    ) as url:
+        reply = call(url)
+    assert (reply.outcome, reply.request_id) == ("unavailable", "req-1")
+    assert "caf\ufffd is closed" in (reply.error or "")
+
+
+@pytest.mark.parametrize("length", [b"three", b"9" * 5000])
+def test_a_length_that_is_none_is_a_failure_of_the_call(length: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n3\n"
+    with endpoint_that_says(raw) as url:
+        reply = call(url)
+    assert (reply.outcome, reply.http_status) == ("other", 200)
+    with pytest.raises(ValueError, match="int"):
+        reply.as_boto3()
 
 
 def test_an_error_answer_that_is_cut_within_a_chunk_is_a_failed_connection() -> None:

@@ -151,6 +151,22 @@ def test_renewed_credentials_sign_from_the_next_second_on(both: Both) -> None:
     assert ours(signer, "InvokeEndpoint", parameters, second) == second
 
 
+def test_a_request_is_dated_when_its_keys_have_come(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+    def keys() -> Keys:
+        nonlocal now
+        now += 60
+        return Keys("AKIDEXAMPLE", "secret", None)
+
+    signer = Signer(both.wire.written, keys)
+    monkeypatch.setattr(signing.time, "time", lambda: now)
+    head = signer.head("InvokeEndpoint", {"EndpointName": "x", "Body": b""}, b"", "0" * 64)
+    assert b"\r\nX-Amz-Date: 20260101T000200Z\r\n" in head
+
+
 @pytest.mark.parametrize(
     ("variables", "host"),
     [
@@ -191,6 +207,7 @@ def test_what_botocore_refuses_is_refused_as_botocore_does(
     both: Both, parameters: dict[str, Any]
 ) -> None:
     signer = both.signer(Keys("AKIDEXAMPLE", "secret", None))
+    signer.head("InvokeEndpoint", {"EndpointName": "x", "Body": b""}, b"", "")  # is known then
     with pytest.raises(failures.ParamValidationError):
         signer.head("InvokeEndpoint", parameters, b"", "")
 

@@ -41,7 +41,7 @@ class Endpoint:
 
 
 def ok(variant: str | None = "green-v2") -> Reply:
-    return Reply("ok", None, None, 0, 200, body=b"3\n", variant=variant, answer=ANSWER)
+    return Reply("ok", None, None, 0, 200, body=b"3\n", variant=variant, answer=lambda: ANSWER)
 
 
 class Kit:
@@ -205,6 +205,25 @@ def test_an_arm_is_told_by_parameters_or_by_who_answers(
     record = kit.call(ok(invoked), **{"EndpointName": "shop", "Body": b"one", **parameters})
     assert record.arm == arm
     assert record.variant_invoked == invoked
+
+
+@pytest.mark.parametrize(
+    ("parameters", "invoked", "arm"),
+    [
+        ({}, "blue", "blue"),
+        ({}, None, "blue"),
+        ({"TargetVariant": "blue"}, None, "blue"),
+        ({"TargetVariant": "green"}, "green", None),
+        ({"TargetVariant": "green"}, None, None),
+        ({}, "green", None),
+    ],
+)
+def test_a_lone_arm_is_not_given_what_another_variant_served(
+    kits: Any, parameters: dict[str, Any], invoked: str | None, arm: str | None
+) -> None:
+    kit = kits(question="load", slo={"p99": 0.3}, arms={"blue": {}}, compare=None)
+    record = kit.call(ok(invoked), **{"EndpointName": "shop", "Body": b"one", **parameters})
+    assert record.arm == arm
 
 
 def test_a_call_counts_from_when_it_is_made_and_nobody_calls_before_time_zero(kits: Any) -> None:

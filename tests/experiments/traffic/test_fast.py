@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ import boto3
 import gevent
 import pytest
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import ClientError
 
 from experiments import child
 from experiments.local import process
 from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
-from experiments.sagemaker.invoke import Reply, boto3_transport
+from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
 from experiments.sagemaker.wire import EVERY_PARAMETER
 from experiments.traffic import fast
-from experiments.traffic.fast import FreshKeys, fast_transport, why_not
+from experiments.traffic.fast import FreshKeys, fast_transport
 from tests.experiments.traffic.peer import OK, answer, saying, serving
 
 CALL: dict[str, Any] = {"EndpointName": "digits", "Body": b"{}"}
@@ -56,8 +58,19 @@ def at(url: str) -> Endpoint:
     return Endpoint(name="digits", target=url)
 
 
+def fast_at(url: str) -> Transport:
+    made = fast_transport(at(url))
+    assert callable(made), made
+    return made
+
+
+def why_not(endpoint: Endpoint) -> str | None:
+    made = fast_transport(endpoint)
+    return made if isinstance(made, str) else None
+
+
 def call(url: str, **parameters: Any) -> Reply:
-    return fast_transport(at(url), slots=1)(CALL | parameters)
+    return fast_at(url)(CALL | parameters)
 
 
 def error(status: int, code: str, body: dict[str, object]) -> bytes:
@@ -87,6 +100,13 @@ ANSWERS = {
     "too large": answer(413, {}, b"<html>too large</html>"),
     "no json": answer(500, {}, b"not json"),
     "empty": answer(418, {}, b""),
+    "no UTF-8": answer(400, {"x-amzn-RequestId": "req-2"}, b"caf\xe9"),
+    "a list": answer(500, {"x-Amzn-Invoked-Production-Variant": "blue"}, b"[1]"),
+    "a text": answer(429, {}, b'"slow down"'),
+    "null": answer(503, {}, b"null"),
+    "a list for a code": answer(400, {}, b'{"Code": []}'),
+    "no number": error(424, "ModelError", {"Message": "m", "OriginalStatusCode": "five"}),
+    "deep": answer(500, {}, b"[" * 100_000),
     "moved": answer(307, {"Location": "http://127.0.0.1:1/"}, b""),
     "multiple": answer(300, {}, b""),
     "cut message": b"HTTP/1.1 503 X\r\nContent-Length: 99\r\n\r\n{",
@@ -102,6 +122,7 @@ ANSWERS = {
         b"3\n",
     ),
     "created": answer(201, {}, b"3\n"),
+    "no text": answer(200, {}, b"\xff\xfe"),
     "nothing": b"HTTP/1.1 204 X\r\n\r\n",
     "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n3\n\r\n0\r\n\r\n",
     "to the end": b"HTTP/1.1 200 OK\r\n\r\n3\n",
@@ -113,7 +134,7 @@ ANSWERS = {
 
 
 def from_each(url: str) -> tuple[Reply, Reply]:
-    return boto3_transport(at(url), 1)(CALL), fast_transport(at(url), 1)(CALL)
+    return boto3_transport(at(url), 1)(CALL), fast_at(url)(CALL)
 
 
 @pytest.mark.parametrize("raw", ANSWERS.values(), ids=ANSWERS.keys())
@@ -128,21 +149,20 @@ def test_an_answer_comes_to_the_same_as_through_boto3(raw: bytes) -> None:
     if theirs.http_status is None or theirs.outcome == "connection":
         return
     if theirs.outcome == "ok":
-        assert ours.answer is not None
-        assert theirs.answer is not None
-        assert {**ours.answer, "Body": None} == {**theirs.answer, "Body": None}
+        assert {**ours.as_boto3(), "Body": None} == {**theirs.as_boto3(), "Body": None}
         assert ours.as_boto3()["Body"].read() == ours.body
         return
     assert ours.exception is not None
     assert str(ours.exception) == str(theirs.exception)
     # Each client makes classes of its own for the errors of its service.
     assert type(ours.exception).__name__ == type(theirs.exception).__name__
-    assert ours.exception.response == theirs.exception.response  # type: ignore[attr-defined, union-attr]
+    response_of = attrgetter("response") if isinstance(ours.exception, ClientError) else repr
+    assert response_of(ours.exception) == response_of(theirs.exception)
 
 
 def test_parameters_that_botocore_refuses_are_the_same_failure() -> None:
     with serving(saying(OK)) as peer:
-        transports = boto3_transport(at(peer.url), 1), fast_transport(at(peer.url), 1)
+        transports = boto3_transport(at(peer.url), 1), fast_at(peer.url)
         for parameters in (
             {"EndpointName": "x"},
             {"EndpointName": "x", "Body": 5},
@@ -158,7 +178,7 @@ def test_parameters_that_botocore_refuses_are_the_same_failure() -> None:
 @pytest.mark.parametrize("body", ["\xe9", bytearray(b"abc"), b""])
 def test_a_body_of_any_type_is_sent_as_boto3_sends_it(body: Any) -> None:
     with serving(saying(OK)) as peer:
-        for transport in (boto3_transport(at(peer.url), 1), fast_transport(at(peer.url), 1)):
+        for transport in (boto3_transport(at(peer.url), 1), fast_at(peer.url)):
             assert transport(CALL | {"Body": body}).outcome == "ok"
         theirs, ours = (request.partition(b"\r\n\r\n")[2] for request in peer.requests)
     assert ours == theirs
@@ -200,7 +220,7 @@ def test_an_answer_that_stops_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_connection_is_kept_and_stamps_are_in_order() -> None:
     with serving(saying(OK)) as peer:
-        transport = fast_transport(at(peer.url), 1)
+        transport = fast_at(peer.url)
         first, second = transport(CALL), transport(CALL)
         assert peer.connections == 1
     assert (first.new_connection, second.new_connection) == (True, False)
@@ -213,7 +233,7 @@ def test_a_connection_is_kept_and_stamps_are_in_order() -> None:
 
 def test_a_kept_connection_that_was_closed_is_replaced_before_anything_is_sent() -> None:
     with serving(saying(OK, close=True)) as peer:
-        transport = fast_transport(at(peer.url), 1)
+        transport = fast_at(peer.url)
         for _ in range(20):
             assert transport(CALL).outcome == "ok"
             time.sleep(0.01)  # the close arrives
@@ -230,7 +250,7 @@ def test_a_request_is_never_sent_twice() -> None:
         return False
 
     with serving(script) as peer:
-        transport = fast_transport(at(peer.url), 1)
+        transport = fast_at(peer.url)
         outcomes = [transport(CALL).outcome for _ in range(10)]
         assert len(peer.requests) == 10
     assert outcomes == ["ok", "connection"] * 5
@@ -243,7 +263,7 @@ def test_many_requests_at_once_have_a_connection_each() -> None:
         return True
 
     with serving(script) as peer:
-        transport = fast_transport(at(peer.url), 20)
+        transport = fast_at(peer.url)
         for _ in range(2):
             bodies = [str(number).encode() for number in range(20)]
             calls = [gevent.spawn(transport, CALL | {"Body": body}) for body in bodies]
@@ -259,7 +279,7 @@ def test_a_killed_request_gives_its_connection_up() -> None:
         return True
 
     with serving(script) as peer:
-        transport = fast_transport(at(peer.url), 1)
+        transport = fast_at(peer.url)
         killed = gevent.spawn(transport, CALL)
         gevent.sleep(0.1)
         killed.kill()
@@ -287,7 +307,7 @@ def test_bodies_of_25_mb_go_both_ways_while_others_have_their_turn(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "trusted.pem"))
     with serving(script, server_side(certificates) if is_tls else None) as peer:
         url = peer.url.replace("http:", "https:") if is_tls else peer.url
-        transport = fast_transport(at(url.replace("127.0.0.1", "localhost")), 1)
+        transport = fast_at(url.replace("127.0.0.1", "localhost"))
         ticker = gevent.spawn(tick)
         reply = transport(CALL | {"Body": body})
         ticker.kill()
@@ -349,11 +369,10 @@ def test_tls_is_verified_by_the_bundle_and_the_hosts_name(
 ) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "bundle.pem"))
     with serving(saying(OK), server_side(certificates, name)) as peer:
-        endpoint = at(f"https://localhost:{peer.port}")
-        assert why_not(endpoint) is None
-        transport = fast_transport(endpoint, 1)
+        url = f"https://localhost:{peer.port}"
+        transport = fast_at(url)
         replies = [transport(CALL), transport(CALL)]
-        assert boto3_transport(endpoint, 1)(CALL).outcome == outcome
+        assert boto3_transport(at(url), 1)(CALL).outcome == outcome
         assert [reply.outcome for reply in replies] == [outcome] * 2
         if outcome == "ok":
             assert [reply.new_connection for reply in replies] == [True, False]
@@ -367,11 +386,33 @@ def test_a_tls_connection_that_was_closed_is_replaced(
 ) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "trusted.pem"))
     with serving(saying(OK, close=True), server_side(certificates)) as peer:
-        transport = fast_transport(at(f"https://localhost:{peer.port}"), 1)
+        transport = fast_at(f"https://localhost:{peer.port}")
         for _ in range(5):
             assert transport(CALL).outcome == "ok"
             time.sleep(0.02)
         assert len(peer.requests) == 5
+
+
+def test_a_peer_that_does_not_shake_hands_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invoke, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs, ours = from_each(f"https://localhost:{server.getsockname()[1]}")
+    assert ours.outcome == theirs.outcome == "timeout"
+    assert ours.sent_ns is None
+
+
+def test_the_limit_of_the_handshake_is_not_that_of_an_answer(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(connection: socket.socket, request: bytes) -> bool:
+        time.sleep(0.8)
+        connection.sendall(OK)
+        return True
+
+    monkeypatch.setattr(invoke, "CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "trusted.pem"))
+    with serving(script, server_side(certificates)) as peer:
+        assert call(f"https://localhost:{peer.port}").outcome == "ok"
 
 
 def test_without_a_bundle_nobody_on_this_machine_is_trusted(certificates: Path) -> None:
@@ -423,11 +464,12 @@ class Issuer:
     """Issues credentials with a number; slowly, or not at all."""
 
     def __init__(self) -> None:
-        self.issued = 0
+        self.asked = self.issued = 0
         self.takes_s = 0.0
         self.fails = False
 
     def __call__(self) -> dict[str, str]:
+        self.asked += 1
         time.sleep(self.takes_s)
         if self.fails:
             raise invoke.failures.CredentialRetrievalError(provider="test", error_msg="no")
@@ -469,7 +511,45 @@ def test_expired_credentials_are_awaited_once_for_all() -> None:
     issuer.takes_s = 0.2
     asking = [gevent.spawn(keys) for _ in range(20)]
     gevent.joinall(asking, timeout=30, raise_error=True)
-    assert {each.value.access_key for each in asking} == {f"AKID{issuer.issued}"}
+    assert {each.value.access_key for each in asking} == {"AKID2"}
+    assert issuer.issued == 2
+
+
+def test_a_renewal_does_not_wait_for_the_threads_of_others() -> None:
+    issuer = Issuer()
+    credentials = issuer.credentials()
+    keys = FreshKeys(credentials)
+    expire(credentials, -1)
+    others = gevent.get_hub().threadpool
+    for _ in range(others.maxsize + 1):
+        others.spawn(time.sleep, 0.5)
+    began = time.perf_counter()
+    asking = [gevent.spawn(keys) for _ in range(20)]
+    gevent.joinall(asking, timeout=30, raise_error=True)
+    assert time.perf_counter() - began < 0.4
+    assert {each.value.access_key for each in asking} == {"AKID2"}
+    assert issuer.issued == 2
+    others.join()
+
+
+@pytest.mark.parametrize("seconds", [840, 300])  # botocore raises in the last 600 s
+def test_keys_that_are_still_valid_are_used_while_renewals_fail(
+    seconds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer = Issuer()
+    credentials = issuer.credentials()
+    keys = FreshKeys(credentials)
+    expire(credentials, seconds)
+    issuer.fails = True
+    for _ in range(20):
+        assert keys().access_key == "AKID1"
+        gevent.sleep(0.01)
+    assert issuer.asked == 2
+    issuer.fails = False
+    gevent.sleep(1)
+    keys()
+    gevent.sleep(0.1)
+    assert keys().access_key == "AKID2"
 
 
 def test_credentials_that_cannot_be_renewed_are_an_auth_failure(
@@ -479,7 +559,7 @@ def test_credentials_that_cannot_be_renewed_are_an_auth_failure(
     credentials = issuer.credentials()
     monkeypatch.setattr(boto3.Session, "get_credentials", lambda self: credentials)
     with serving(saying(OK)) as peer:
-        transport = fast_transport(at(peer.url), 1)
+        transport = fast_at(peer.url)
         expire(credentials, -1)
         issuer.fails = True
         time.sleep(1.1)
@@ -497,7 +577,7 @@ def test_credentials_change_while_requests_are_in_flight(monkeypatch: pytest.Mon
     issuer.takes_s = 0.2
     monkeypatch.setattr(boto3.Session, "get_credentials", lambda self: credentials)
     with serving(saying(OK)) as peer:
-        transport = fast_transport(at(peer.url), 16)
+        transport = fast_at(peer.url)
         expire(credentials, 840)
         ends = time.perf_counter() + 2.5
 
@@ -517,6 +597,21 @@ def test_credentials_change_while_requests_are_in_flight(monkeypatch: pytest.Mon
     assert {outcome for each in asking for outcome in each.value} == {"ok"}
     used = {(b"".join(a for a, _ in pair), b"".join(t for _, t in pair)) for pair in pairs}
     assert used == {(b"AKID1", b"t1"), (b"AKID2", b"t2")}
+
+
+def test_a_command_for_credentials_runs_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = sh {tmp_path}/issue\n")
+    issued = {"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": "s", "SessionToken": "t"}
+    said = json.dumps(issued | {"Expiration": lasting(3600)})
+    (tmp_path / "issue").write_text(f"echo asked >> {tmp_path}/log\necho '{said}'\n")
+    fast_at("http://127.0.0.1:1")
+    assert (tmp_path / "log").read_text() == "asked\n"
 
 
 def test_every_parameter_is_one_of_botocores() -> None:
@@ -547,7 +642,7 @@ def test_the_local_endpoint_finds_the_signature_good(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key_id)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", running.secret_access_key)
         monkeypatch.setenv("AWS_DEFAULT_REGION", running.region)
-        transport = fast_transport(Endpoint(name="shop", target=running.url), 1)
+        transport = fast_at(running.url)
         asked = {"EndpointName": "shop", "Body": b"1", "CustomAttributes": "a  b", "Accept": "a/b"}
         for number in range(3):
             reply = transport(asked | {"InferenceId": f"run-{number}", "TargetVariant": "a"})
@@ -561,11 +656,11 @@ def test_it_works_where_locust_has_patched_the_library(certificates: Path) -> No
     code = """
 import locust, sys
 from experiments.plan import Endpoint
-from experiments.traffic.fast import fast_transport, why_not
+from experiments.traffic.fast import fast_transport
 endpoint = Endpoint(name="digits", target=sys.argv[1])
-transport = fast_transport(endpoint, 1)
+transport = fast_transport(endpoint)
 replies = [transport({"EndpointName": "digits", "Body": b"{}"}) for _ in range(2)]
-print(why_not(endpoint), [(reply.outcome, reply.new_connection) for reply in replies])
+print([(reply.outcome, reply.new_connection) for reply in replies])
 """
     with serving(saying(OK), server_side(certificates)) as peer:
         ended = subprocess.run(
@@ -573,4 +668,4 @@ print(why_not(endpoint), [(reply.outcome, reply.new_connection) for reply in rep
             env={**child.environment(), "AWS_CA_BUNDLE": str(certificates / "trusted.pem")},
             cwd=child.ROOT, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
-    assert ended.stdout == "None [('ok', True), ('ok', False)]\n"
+    assert ended.stdout == "[('ok', True), ('ok', False)]\n"

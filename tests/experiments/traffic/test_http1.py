@@ -41,7 +41,7 @@ def read(raw: bytes, *, ends: bool = True, cuts: tuple[int, ...] = ()) -> tuple[
         def write() -> None:
             for start, end in zip((0, *cuts), (*cuts, len(raw)), strict=True):
                 theirs.sendall(raw[start:end])
-                gevent.sleep(0)
+                gevent.sleep(0.001)
             if ends:
                 theirs.shutdown(socket.SHUT_WR)
 
@@ -52,6 +52,7 @@ def read(raw: bytes, *, ends: bool = True, cuts: tuple[int, ...] = ()) -> tuple[
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: Chunked\r\n"
 
 
@@ -67,7 +68,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: Chunked\r\n"
         (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", 200, b"a", False),
         (b"HTTP/1.1 503\r\nContent-Length: 1\r\n\r\na", 503, b"a", True),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 1\r\n\r\na", 200, b"a", True),
+        (CONTINUE + HEAD + b"Content-Length: 1\r\n\r\na", 200, b"a", True),
         (CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n", 200, b"abc", True),
         (CHUNKED + b"\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n", 200, b"0123456789", True),
         (CHUNKED + b"Content-Length: 1\r\n\r\n0\r\n\r\n", 200, b"", True),
@@ -92,7 +93,7 @@ def test_headers_are_found_by_lower_case_names_and_joined_where_they_repeat() ->
     [
         (b"", NoAnswerError),
         (b"HTTP/1.1 200 OK\r\nContent", NoAnswerError),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", NoAnswerError),
+        (CONTINUE, NoAnswerError),
         (HEAD + b"Content-Length: 3\r\n\r\nab", CutShortError),
         (CHUNKED + b"\r\n3\r\nab", CutShortError),
         (CHUNKED + b"\r\n3\r\nabc\r\n", CutShortError),
@@ -105,6 +106,7 @@ def test_headers_are_found_by_lower_case_names_and_joined_where_they_repeat() ->
         (HEAD + b"A: 1\r\n folded\r\n\r\n", MalformedError),
         (HEAD + b"A: 1\nB: 2\r\n\r\n", MalformedError),
         (HEAD + b"Content-Length: -1\r\n\r\n", MalformedError),
+        (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", MalformedError),
         (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", MalformedError),
         (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", MalformedError),
         (CHUNKED + b"\r\n-1\r\n", MalformedError),
@@ -128,6 +130,8 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes, tuple[int, ...]]:
         pieces = [body[a:b] for a, b in zip([0, *ends], [*ends, len(body)], strict=True)]
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces if p)
         raw = CHUNKED + b"\r\n" + chunks + b"0\r\n\r\n"
+    if draw(st.booleans()):
+        raw = CONTINUE + raw
     cuts = draw(st.sets(st.integers(1, len(raw) - 1), max_size=8))
     return raw, body, tuple(sorted(cuts))
 
@@ -140,6 +144,15 @@ def test_how_an_answer_is_cut_on_its_way_does_not_matter(
     raw, body, cuts = case
     answer, is_reusable = read(raw, ends=False, cuts=cuts)
     assert (answer.body, is_reusable) == (body, True)
+
+
+def test_an_answer_begins_with_what_announces_it() -> None:
+    with connected() as (connection, theirs):
+        theirs.sendall(CONTINUE)
+        gevent.spawn_later(0.2, theirs.sendall, HEAD + b"Content-Length: 1\r\n\r\na")
+        answer = connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+        assert (answer.status, answer.body) == (200, b"a")
+        assert time.perf_counter_ns() - (connection.first_byte_ns or 0) > 100_000_000
 
 
 @settings(deadline=None)
