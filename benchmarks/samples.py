@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PLANS = ("ab",)
+PLANS = ("ab", "load")
 
 
 def main() -> None:

@@ -97,7 +97,9 @@ def _slo_scope(result: SloResult) -> str:
     if result.window_s is None:
         return where
     each = f"any {write.duration(result.window_s)} of {where}"
-    return each if result.at_s is None else f"{each}, worst at {write.duration(result.at_s)}"
+    if result.at_s is None or not result.missed:
+        return each
+    return f"{each}, worst at {write.duration(result.at_s)}"
 
 
 def slo_notes(report: Report) -> tuple[str, ...]:
