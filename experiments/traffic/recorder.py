@@ -40,8 +40,8 @@ class Recorder:
         self.longest_ns = 0
         """The longest that a slice held the event loop, since `take_longest_ns`."""
         self._put(self._schema.serialize())
-        # The first array that pyarrow makes imports pandas: not while requests are under way.
-        pa.array([], pa.int64())
+        # The first arrays that pyarrow makes take milliseconds: not while requests are under way.
+        self._batch([(None,) * len(self._schema)]).serialize()
 
     @property
     def unwritten(self) -> int:
@@ -50,7 +50,8 @@ class Recorder:
 
     def append(self, row: Sequence[Any]) -> None:
         """Keep one row until the next flush."""
-        self._rows.append(row)
+        # The garbage collector lets go of plain tuples, and so need not walk a second's rows.
+        self._rows.append(tuple(row))
 
     def flush(self) -> None:
         """Write what came since the last flush, a batch a slice.
