@@ -46,7 +46,7 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
     span_s = _span_s(run, asked.phase)
     own = _outcomes(in_phase[in_phase["arm"] == asked.arm], measure, asked)
     judge = _in_all if asked.window_s is None else _in_windows
-    found = judge(own, span_s, asked, alpha, was_stopped=_was_stopped(run, asked))
+    found = judge(own, span_s, asked, alpha, was_stopped=_was_stopped(run))
     may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
     if found.call == "met" and len(may_be_own):
         strays = _outcomes(may_be_own, measure, asked)
@@ -114,7 +114,7 @@ def _in_all(
         return _Found("refused", "No request of it was sent.", 0, 0)
     value_ms = None if asked.limit_ms is None else _quantile(own.latency_ms, 1 - asked.allowed)
     plain = _Found("refused", None, requests, missed, value_ms=value_ms)
-    # A run that was stopped for this limit is short, and the limit may be plainly broken.
+    # A run that was stopped for its SLO is short, and its limits may be plainly broken.
     refusal = too_short(end_s - start_s, MEMORY_S)
     if end_s <= start_s or (refusal and not was_stopped):
         return plain._replace(reason=refusal.reason if refusal else None)
@@ -195,10 +195,9 @@ def _in_windows(
     return found
 
 
-def _was_stopped(run: Run, asked: Threshold) -> bool:
-    """Say whether the run was stopped before its end for this limit."""
-    lost = run.manifest.get("slo_lost")
-    return lost == [asked.arm, asked.phase, asked.metric, asked.window_s]
+def _was_stopped(run: Run) -> bool:
+    """Say whether the run was stopped before its end since a limit was lost."""
+    return run.manifest.get("slo_lost") is not None
 
 
 def _quantile(latency_ms: Floats, quantile: float) -> float | None:
