@@ -5,6 +5,7 @@ R. S., 1952, Confidence intervals for medians and other position measures); the 
 interval that holds where requests come in bursts of luck, and counts failures too.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ ALPHA = 0.05
 _FEWEST_MISSES = 3
 """So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
 _STEPS_A_WINDOW = 4
+_NOTHING_SENT = "No request of it was sent."
 _LONGEST_EXTENSION = 100.0
 
 
@@ -45,13 +47,15 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
     measure: Measure = "service" if run.plan.traffic.is_closed else "response"
     span_s = _span_s(run, asked.phase)
     own = _outcomes(in_phase[in_phase["arm"] == asked.arm], measure, asked)
-    judge = _in_all if asked.window_s is None else _in_windows
-    found = judge(own, span_s, asked, alpha, was_stopped=_was_stopped(run))
+    judge = (
+        partial(_in_all, was_stopped=_was_stopped(run)) if asked.window_s is None else _in_windows
+    )
+    found = judge(own, span_s, asked, alpha)
     may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
     if found.call == "met" and len(may_be_own):
         strays = _outcomes(may_be_own, measure, asked)
         with_strays = _Outcomes(*(np.concatenate(pair) for pair in zip(own, strays, strict=True)))
-        if judge(with_strays, span_s, asked, alpha, was_stopped=False).call != "met":
+        if judge(with_strays, span_s, asked, alpha).call != "met":
             reason = (
                 f"{counted(len(may_be_own), 'request')} failed or were dropped without naming a "
                 "variant; it would be met without them."
@@ -111,13 +115,13 @@ def _in_all(
     start_s, end_s = span_s
     requests, missed = len(own.missed), int(own.missed.sum())
     if requests == 0:
-        return _Found("refused", "No request of it was sent.", 0, 0)
+        return _Found("refused", _NOTHING_SENT, 0, 0)
     value_ms = None if asked.limit_ms is None else _quantile(own.latency_ms, 1 - asked.allowed)
     plain = _Found("refused", None, requests, missed, value_ms=value_ms)
     # A run that was stopped for its SLO is short, and its limits may be plainly broken.
     refusal = too_short(end_s - start_s, MEMORY_S)
-    if end_s <= start_s or (refusal and not was_stopped):
-        return plain._replace(reason=refusal.reason if refusal else None)
+    if refusal and (end_s <= start_s or not was_stopped):
+        return plain._replace(reason=refusal.reason)
     share_missed = clustered_share(own.at_s, own.missed.astype(float), start_s=start_s, end_s=end_s)
     low, high = share_missed.bounds(1 - ALPHA)
     call, reason = _call(share_missed, asked.allowed, alpha, end_s - start_s)
@@ -147,12 +151,7 @@ def _call(
 
 
 def _in_windows(
-    own: _Outcomes,
-    span_s: tuple[float, float],
-    asked: Threshold,
-    alpha: float,
-    *,
-    was_stopped: bool,  # noqa: ARG001 - what happened in a window needs no longer run
+    own: _Outcomes, span_s: tuple[float, float], asked: Threshold, alpha: float
 ) -> _Found:
     """Look at every stretch, a quarter of its length on each time; give what the worst one holds.
 
@@ -161,8 +160,11 @@ def _in_windows(
     """
     assert asked.window_s is not None
     last_s = span_s[1] - asked.window_s
-    if last_s < span_s[0] or len(own.missed) == 0:
-        return _Found("refused", "What was measured is shorter than it.", 0, 0)
+    if len(own.missed) == 0:
+        return _Found("refused", _NOTHING_SENT, 0, 0)
+    if last_s < span_s[0]:
+        reason = f"Less was measured than one stretch of {duration(asked.window_s)}."
+        return _Found("refused", reason, len(own.missed), int(own.missed.sum()))
     starts_s = np.arange(span_s[0], last_s, asked.window_s / _STEPS_A_WINDOW)
     starts_s = np.append(starts_s, last_s)
     order = np.argsort(own.at_s)
