@@ -138,15 +138,8 @@ def compare(
 
       abreast compare reports/20260131-120000-ab-1a2b --json
     """
-    from experiments import run_folder
-
     codes = _fail_codes(fail_on)
-    if "compare" not in run_folder.read_manifest(run_folder.open_folder(run)).get("plan", {}):
-        raise AbreastError(
-            f"{run}: its plan compares nothing: it has no [compare].",
-            f"Judge it by its own question: abreast report {run}",
-        )
-    report = _judge(run, write=False)
+    report = _judge(run, compares=True)
     _print(report, None, as_json=as_json, quiet=quiet)
     raise typer.Exit(_exit_code(report, codes))
 
@@ -267,14 +260,17 @@ def _exit_code(report: "Report", fail_on: set[int]) -> int:
     return code if code in fail_on else 0
 
 
-def _judge(path: Path, *, write: bool) -> "Report":
+def _judge(path: Path, *, compares: bool = False, write: bool = False) -> "Report":
+    """Answer the question of the run's plan, or compare its arms whatever the question was."""
+    from analysis import compare as compare_arms
     from analysis import judge, read_run, render
     from experiments import launch, run_folder
 
     folder = run_folder.open_folder(path)
     if run_folder.read_manifest(folder)["ended_as"] != "running":
         launch.finish(folder)
-    judged = judge(read_run(path))
+    run = read_run(path)
+    judged = compare_arms(run).report if compares else judge(run)
     if write:
         render.write(judged, folder.path)
     return judged
