@@ -72,7 +72,7 @@ def abreast(transport: str) -> Client:
             (here / "bodies.jsonl").write_text(BODY + "\n", encoding="utf-8")
             cpu = process.run(
                 child.command("experiments", "run", str(plan), "--out", str(runs), "--json"),
-                env=_environment(), cwd=here, within_s=load.seconds + _AFTERWARDS_S, processes=2,
+                env=environment(), cwd=here, within_s=load.seconds + _AFTERWARDS_S, processes=2,
                 accept=(0, 1, 3, 4),  # the verdict on two equal arms is not asked for here
             )  # fmt: skip
             (run_path,) = runs.iterdir()
@@ -172,7 +172,7 @@ def _locust(file: str, load: Load, target: Target, **settings: str) -> Ran:
                 "--users", str(load.users), "--spawn-rate", str(load.users),
                 "--run-time", f"{run_s}s", "--stop-timeout", "5s",
             ),
-            env=_environment() | settings, cwd=here, within_s=run_s + _AFTERWARDS_S,
+            env=environment() | settings, cwd=here, within_s=run_s + _AFTERWARDS_S,
             accept=(0, 1),
         )  # fmt: skip
         timed = _locust_latencies(raw) if load.is_timed else pd.DataFrame()
@@ -212,7 +212,7 @@ def k6(load: Load, target: Target) -> Ran:
         cpu = process.run(
             [_k6_binary(), "run", "--quiet", "--address", "127.0.0.1:0",
              "--summary-export", str(summary), *out, str(PEERS / "k6.js")],
-            env=_environment() | settings, cwd=here, within_s=load.seconds + _AFTERWARDS_S,
+            env=environment() | settings, cwd=here, within_s=load.seconds + _AFTERWARDS_S,
         )  # fmt: skip
         metrics = json.loads(summary.read_text(encoding="utf-8"))["metrics"]
         timed = _k6_latencies(raw) if load.is_timed else pd.DataFrame()
@@ -263,7 +263,7 @@ def _k6_binary() -> str:
     return found
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Give an environment in which only the benchmark's own settings reach a client."""
     kept = {
         name: value

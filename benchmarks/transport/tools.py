@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.generator import clients
 from benchmarks.generator.target import BODY, CLIENT_CPU, PATH, SERVER_CPU
 from experiments import child
 
@@ -151,18 +152,7 @@ TOOLS: Mapping[str, Tool] = {
 
 def environment(job: Job, settings: Mapping[str, str]) -> dict[str, str]:
     """Give an environment in which only the benchmark's own settings reach a tool."""
-    kept = {
-        name: value
-        for name, value in child.environment().items()
-        if not name.startswith(("AWS_", "K6_", "LOCUST_")) and not name.lower().endswith("_proxy")
-    }
-    return kept | {
-        "AWS_ACCESS_KEY_ID": "benchmark",
-        "AWS_SECRET_ACCESS_KEY": "benchmark",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
+    return clients.environment() | {
         "AWS_CA_BUNDLE": str(job.certificate),
         "K6_NO_USAGE_REPORT": "true",
         **settings,
