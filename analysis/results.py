@@ -89,9 +89,9 @@ class SloResult:
     At most the share `allowed` of `requests` may miss the limit; `missed` did. A request misses a
     latency limit unless a good answer came within `limit_ms`; it misses the error rate, whose
     `limit_ms` is `None`, by failing or being dropped. `value_ms` is the latency at the percentile,
-    `None` where failures reach it. `interval` is that of the share missed; each of its ends holds
-    at 95 %. With `window_s`, requests and misses are those of the worst stretch of that length,
-    which begins `at_s` into the run.
+    `None` where failures reach it. `interval` is that of the share missed; each of its ends is
+    meant to hold at 95 %. With `window_s`, requests and misses are those of the worst stretch of
+    that length, which begins `at_s` into the run.
     """
 
     arm: str
