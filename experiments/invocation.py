@@ -22,6 +22,8 @@ _BOTO3_NAME = {
     "target_model": "TargetModel",
     "target_container_hostname": "TargetContainerHostname",
     "enable_explanations": "EnableExplanations",
+    "session_id": "SessionId",
+    "prefix_aware_id": "PrefixAwareId",
 }
 
 
@@ -41,13 +43,18 @@ def parameters_of_arm(plan: Plan, arm: str | None) -> dict[str, Any]:
     return {_BOTO3_NAME[key]: value for key, value in given.items() if key in _BOTO3_NAME}
 
 
+def inference_id(run_id: str, seq: int) -> str:
+    """Give the InferenceId of a run's request, by which data capture is joined to its record."""
+    return f"{run_id}-{seq}"[-LONGEST_INFERENCE_ID:]
+
+
 def parameters_of_request(
     plan: Plan, of_arm: Mapping[str, Any], body: bytes, run_id: str, seq: int
 ) -> dict[str, Any]:
     """Add what is a request's own: its body, its InferenceId and its custom attributes."""
     parameters = {**of_arm, "Body": body}
     if plan.request.inference_id:
-        parameters["InferenceId"] = f"{run_id}-{seq}"[-LONGEST_INFERENCE_ID:]
+        parameters["InferenceId"] = inference_id(run_id, seq)
     if plan.request.custom_attributes:
         filled = plan.request.custom_attributes.replace("{run_id}", run_id)
         parameters["CustomAttributes"] = filled.replace("{seq}", str(seq))

@@ -14,16 +14,15 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from experiments.arrivals import Traffic
 from experiments.errors import PlanError, naming
+from experiments.questions import Capacity, Compare, Regression, of_its_first_probe
 from experiments.record import WARMUP
 from experiments.slo import Slo, Threshold, thresholds
 from experiments.trace import read_trace, span_s
-from experiments.units import Name, Share, Table, is_latency_metric
+from experiments.units import Name, Table
 from experiments.units import quantile_of as quantile_of  # noqa: PLC0414 - for analysis
 from experiments.validation import explain
 
 BUILT_IN = Path(__file__).parent / "plans"
-
-ERROR_RATE_MARGIN = 0.005
 
 
 class Endpoint(Table):
@@ -105,6 +104,8 @@ class Request(Table):
     target_container_hostname: Name | None = None
     inference_component_name: Name | None = None
     enable_explanations: str | None = None
+    session_id: str | None = None
+    prefix_aware_id: str | None = None
 
 
 class Answers(Table):
@@ -123,36 +124,10 @@ class Limits(Table):
     abort_error_rate: float | None = Field(default=None, gt=0, le=1)
 
 
-class Compare(Table):
-    """Which arm is the baseline, and how small a difference does not matter."""
-
-    baseline: str
-    margins: dict[str, Share] = Field(min_length=1)
-    confidence: float = 0.95
-
-    @property
-    def guarded(self) -> dict[str, float]:
-        """The margins, with one for the error rate: a fast arm that fails is not the better."""
-        return {**self.margins, "error_rate": self.margins.get("error_rate", ERROR_RATE_MARGIN)}
-
-    @model_validator(mode="after")
-    def _is_answerable(self) -> Self:
-        for metric in self.margins:
-            if metric != "error_rate" and not is_latency_metric(metric):
-                raise ValueError(
-                    f"margins.{metric} is no metric; give p50, p99, mean or error_rate"
-                )
-        if self.confidence != 0.95:
-            raise ValueError(
-                f"confidence is {self.confidence}; the method's error rates are known at 0.95 only"
-            )
-        return self
-
-
 class Plan(Table):
     """One experiment, complete."""
 
-    question: Literal["compare", "load"]
+    question: Literal["compare", "capacity", "regression", "load"]
     seed: int = Field(ge=0, lt=2**63)
     endpoint: Endpoint
     arms: dict[Name, Arm] = Field(min_length=1, max_length=16)
@@ -162,12 +137,30 @@ class Plan(Table):
     limits: Limits | None = None
     slo: Slo | None = None
     compare: Compare | None = None
+    capacity: Capacity | None = None
+    regression: Regression | None = None
 
     @property
     def comparison(self) -> Compare:
         """What is compared, in a plan whose question is to compare."""
         assert self.compare is not None
         return self.compare
+
+    @property
+    def capacity_asked(self) -> Capacity:
+        """How a capacity plan's search is made."""
+        return self.capacity or Capacity()
+
+    @property
+    def gate(self) -> Regression:
+        """How runs of this plan are held against a baseline."""
+        return self.regression or Regression()
+
+    @property
+    def baseline(self) -> str | None:
+        """Name the arm that the others are held against, where the plan names one."""
+        asked = (self.regression, self.compare)
+        return next((table.baseline for table in asked if table and table.baseline), None)
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
@@ -178,6 +171,11 @@ class Plan(Table):
         """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
         told_by = self.arms[arm].request
         return told_by.target_variant or (None if told_by.is_given else arm)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_traffic_of_its_first_probe(cls, table: object) -> object:
+        return of_its_first_probe(table)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -197,28 +195,40 @@ class Plan(Table):
         if self.question == "compare":
             if self.compare is None or len(self.arms) < 2:
                 raise ValueError('question = "compare" needs two arms or more, and [compare]')
+        elif self.question == "regression":
+            if len(self.arms) > 2 or (len(self.arms) == 2 and self.baseline not in self.arms):
+                raise ValueError(
+                    'question = "regression" needs one arm, or two of which regression.baseline '
+                    f"names one; the arms are {', '.join(self.arms)}"
+                )
         elif self.slo is None:
-            raise ValueError('question = "load" needs [slo], such as p99 = "300ms"')
+            raise ValueError(f'question = "{self.question}" needs [slo], such as p99 = "300ms"')
+        elif self.question == "capacity":
+            self.capacity_asked.refuse(self.traffic, self.slo)
+            self.capacity_asked.measured_of(self.arms, {each.arm for each in self.thresholds})
         arms = ", ".join(self.arms)
-        if self.compare is not None and self.compare.baseline not in self.arms:
+        has_others = len(self.arms) > 1
+        if self.compare is not None and has_others and self.compare.baseline not in self.arms:
             raise ValueError(
                 f'compare.baseline is "{self.compare.baseline}", but the arms are {arms}'
             )
-        if self.slo is None:
-            return
-        for arm in self.slo.arms:
+        if self.slo is not None:
+            self._slo_fits(self.slo, arms)
+
+    def _slo_fits(self, slo: Slo, arms: str) -> None:
+        for arm in slo.arms:
             if arm not in self.arms:
                 raise ValueError(f'slo.arms names "{arm}", but the arms are {arms}')
         phases = [phase.name for phase in self.traffic.phases if phase.name != WARMUP]
-        for phase in self.slo.phases:
+        for phase in slo.phases:
             if phase not in phases:
                 raise ValueError(
                     f'slo.phases names "{phase}", but what is measured is {", ".join(phases)}'
                 )
-        shortest_s = min([self.traffic.measured_s, *self._lengths_s(self.slo.phases)])
-        if self.slo.window and 0 < shortest_s < self.slo.window:
+        shortest_s = min([self.traffic.measured_s, *self._lengths_s(slo.phases)])
+        if slo.window and 0 < shortest_s < slo.window:
             raise ValueError(
-                f"slo.window is {self.slo.window:g} s, longer than the {shortest_s:g} s of what "
+                f"slo.window is {slo.window:g} s, longer than the {shortest_s:g} s of what "
                 "it must hold in"
             )
 

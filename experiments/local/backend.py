@@ -1,22 +1,37 @@
 """What answers an invocation: a simulated instance, or a model server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol
 
 from experiments.local.clock import Clock
 from experiments.local.http import Response
 from experiments.local.instance import Instance
+from experiments.local.sessions import SESSION_ID, Sessions
 
 ANSWER = b'{"predictions": [{"label": 0}]}'
-"""What a simulated instance says to every request."""
+"""What a simulated instance says to every request; each part of a stream is a line of it."""
 
-Ask = Callable[[Mapping[str, str], bytes], Awaitable[Response]]
-"""Headers and body in, the answer of a model server out."""
+
+class Ask(Protocol):
+    """Headers and body in, the answer of a model server out; `streamed`, its head and a stream."""
+
+    async def __call__(
+        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
+    ) -> Response:
+        """Ask the model server.
+
+        Raises:
+            OSError: there is no answer.
+        """
+        ...
 
 
 class Reply(NamedTuple):
-    """An answer, and the time that it waited for a worker and that it was served."""
+    """An answer, and the time that it waited for a worker and that it was served.
+
+    Of a streamed answer it is known beforehand how long that takes, or counts to its head.
+    """
 
     response: Response
     wait_s: float
@@ -31,9 +46,17 @@ class Backend(Protocol):
         ...
 
     async def invoke(
-        self, headers: Mapping[str, str], body: bytes, at_s: float, extra_s: float
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        at_s: float,
+        extra_s: float,
+        *,
+        streamed: bool = False,
     ) -> Reply:
         """Answer the request that arrived at `at_s`; `extra_s` makes its service longer.
+
+        A `streamed` answer has a stream, which raises OSError where it breaks.
 
         Raises:
             TimeoutError: it takes longer than a model may.
@@ -45,23 +68,42 @@ class Backend(Protocol):
 class Simulated:
     """An instance that is only a queue: it takes its time, and says the same to everyone."""
 
-    def __init__(self, instance: Instance, clock: Clock, limit_s: float) -> None:
+    def __init__(self, instance: Instance, clock: Clock, limit_s: float, chunks: int = 1) -> None:
         self._instance = instance
         self._clock = clock
         self._limit_s = limit_s
+        self._chunks = chunks
+        self._sessions = Sessions()
         self.outstanding = instance.outstanding
 
     async def invoke(
-        self, _headers: Mapping[str, str], body: bytes, at_s: float, extra_s: float
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        at_s: float,
+        extra_s: float,
+        *,
+        streamed: bool = False,
     ) -> Reply:
         """Answer any request, once it has waited and been served."""
         begins_at_s, ends_at_s = self._instance.arrives(at_s, len(body), extra_s)
-        if ends_at_s > at_s + self._limit_s:
+        service_s = ends_at_s - begins_at_s
+        first_at_s = begins_at_s + service_s / self._chunks if streamed else ends_at_s
+        if first_at_s > at_s + self._limit_s:
             await self._clock.sleep_until(at_s + self._limit_s)
             raise TimeoutError
-        await self._clock.sleep_until(ends_at_s)
-        response = Response(status=200, headers={"content-type": "application/json"}, body=ANSWER)
-        return Reply(response, begins_at_s - at_s, ends_at_s - begins_at_s)
+        await self._clock.sleep_until(first_at_s)
+        said = {"content-type": "application/json"}
+        if SESSION_ID in headers:
+            said |= self._sessions.answer(headers, body)
+        stream = self._parts(begins_at_s, service_s) if streamed else None
+        response = Response(200, said, ANSWER, None, stream)
+        return Reply(response, begins_at_s - at_s, service_s)
+
+    async def _parts(self, begins_at_s: float, service_s: float) -> AsyncGenerator[bytes]:
+        for number in range(1, self._chunks + 1):
+            await self._clock.sleep_until(begins_at_s + service_s * number / self._chunks)
+            yield ANSWER + b"\n"
 
 
 class Model:
@@ -78,15 +120,32 @@ class Model:
         return self._calls
 
     async def invoke(
-        self, headers: Mapping[str, str], body: bytes, at_s: float, extra_s: float
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        at_s: float,
+        extra_s: float,
+        *,
+        streamed: bool = False,
     ) -> Reply:
         """Answer with what the model server says."""
         self._calls += 1
         try:
             async with asyncio.timeout(self._limit_s):
-                response = await self._ask(headers, body)
+                response = await self._ask(headers, body, streamed=streamed)
                 if extra_s:
                     await self._clock.sleep_until(self._clock.now_s() + extra_s)
         finally:
             self._calls -= 1
+        if response.stream is not None:
+            response = response._replace(stream=self._counted(response.stream))
         return Reply(response, 0.0, self._clock.now_s() - at_s)
+
+    async def _counted(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        self._calls += 1
+        try:
+            async for piece in stream:
+                yield piece
+        finally:
+            self._calls -= 1
+            await stream.aclose()

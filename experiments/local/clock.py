@@ -20,6 +20,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._origin_ns: int | None = None
+        self._has_started = asyncio.Event()
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._ticket = count()  # sleepers with one time are woken in the order of their coming
         self._timer: Timer | None = None
@@ -31,8 +32,13 @@ class Clock:
         """Return the time; the first call of all returns 0."""
         if self._origin_ns is None:
             self._origin_ns = time.perf_counter_ns()
+            self._has_started.set()
             return 0.0
         return (time.perf_counter_ns() - self._origin_ns) / _S
+
+    async def started(self) -> None:
+        """Return when somebody has asked for the time."""
+        await self._has_started.wait()
 
     def ns(self, at_s: float) -> int:
         """Return a moment of this clock on `time.perf_counter_ns()`."""

@@ -1,20 +1,31 @@
 """The endpoint file: which variants a local endpoint has, and what stands behind each."""
 
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from experiments.errors import PlanError
 from experiments.local.faults import Fault
 from experiments.local.models.digits import ModelName
 from experiments.local.service_time import Distribution
 from experiments.local.slowness import Slowness
-from experiments.units import Name, PositiveSeconds, Seconds
+from experiments.units import Name, PositiveSeconds, Seconds, Share, Table
 from experiments.validation import explain
 
 _OF_SIMULATED = ("instance_factors", "pauses", "episodes", "drifts")
+_BACKINGS = ("model", "url", "simulated")
+_PARTS = ("models", "containers", "components")
+_URL = r"^http://[\w.-]+(:\d{1,5})?/?$"
 
 
 class Simulated(Distribution):
@@ -23,6 +34,40 @@ class Simulated(Distribution):
     workers: PositiveInt = 1
     per_kb: Seconds = 0.0
     """Added for each 1,024 bytes of the request's body."""
+    chunks: PositiveInt = 1
+    """Of a streamed answer, evenly over the service time."""
+
+
+class Part(Table):
+    """One of several models, containers or inference components behind a variant."""
+
+    model: ModelName | None = None
+    url: str | None = Field(default=None, pattern=_URL)
+    simulated: Simulated | None = None
+    load: Seconds = 0.0
+    """Of one of `models`: how long its first call on an instance waits while it is loaded."""
+
+    @model_validator(mode="after")
+    def _one_thing_answers(self) -> Self:
+        _check_exactly_one(self, _BACKINGS)
+        return self
+
+
+class Scaling(Table):
+    """Application Auto Scaling's doing, as scripted: `instances` there are `at` a time."""
+
+    at: Seconds
+    instances: PositiveInt
+
+
+class Autoscaling(Table):
+    """A variant's scalable target and its target-tracking policy, as they are described."""
+
+    min: PositiveInt = 1
+    max: PositiveInt
+    invocations_per_instance: PositiveFloat
+    """The target, a minute."""
+    activities: list[Scaling] = Field(default=[])
 
 
 class Variant(Slowness):
@@ -34,28 +79,65 @@ class Variant(Slowness):
     """Each is a model process, or a simulated queue; behind a URL it is only what is described."""
     instance_factors: list[PositiveFloat] = Field(default=[])
     """What the service times of each instance are multiplied by; without it, 1."""
-    routing: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS"] = "RANDOM"
+    routing: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE"] = "RANDOM"
+    autoscaling: Autoscaling | None = None
     model: ModelName | None = None
-    url: str | None = Field(default=None, pattern=r"^http://[\w.-]+(:\d{1,5})?/?$")
+    url: str | None = Field(default=None, pattern=_URL)
     simulated: Simulated | None = None
+    models: dict[str, Part] = Field(default={})
+    """By TargetModel."""
+    containers: dict[Name, Part] = Field(default={})
+    """By TargetContainerHostname."""
+    components: dict[Name, Part] = Field(default={})
+    """By InferenceComponentName."""
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The models, containers or components of a variant that has some."""
+        return self.models or self.containers or self.components
+
+    @property
+    def prepared(self) -> int:
+        """How many instances it can have at most."""
+        return max(self.instances, self.autoscaling.max if self.autoscaling else 0)
 
     @model_validator(mode="after")
     def _one_thing_answers(self) -> Self:
-        given = [key for key in ("model", "url", "simulated") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "needs exactly one of model, url and simulated; it has "
-                f"{' and '.join(given) or 'none'}"
-            )
+        _check_exactly_one(self, (*_BACKINGS, *_PARTS))
         strays = [key for key in _OF_SIMULATED if getattr(self, key)]
         if strays and self.simulated is None:
             raise ValueError(f"{' and '.join(strays)} can be of a simulated variant only")
-        if self.instance_factors and len(self.instance_factors) != self.instances:
+        if self.instance_factors and len(self.instance_factors) != self.prepared:
             raise ValueError(
                 f"instance_factors has {len(self.instance_factors)} values for "
-                f"{self.instances} instances"
+                f"{self.prepared} instances"
             )
+        for scaling in self.autoscaling.activities if self.autoscaling else []:
+            if scaling.instances > self.prepared:
+                raise ValueError(f"autoscaling.activities has more instances than {self.prepared}")
         return self
+
+
+class Key(Table):
+    """One more access key: its secret, and the account that it belongs to."""
+
+    secret_access_key: str = Field(min_length=1)
+    account: str = Field(pattern=r"^\d{12}$")
+    session_token: str | None = None
+    """Of temporary credentials; without it any token, or none, will do."""
+    expires: AwareDatetime | None = None
+
+
+class Capture(Table):
+    """Data capture: of which share of the invocations, and into which folder."""
+
+    folder: str = Field(min_length=1)
+    """In the folder of the logs or, without one, where it runs."""
+    share: Share | None = None
+    """Without it, all."""
+    csv_content_types: list[str] = Field(default=["text/csv"])
+    json_content_types: list[str] = Field(default=["application/json"])
+    """What is of no listed type is written in base64."""
 
 
 class Endpoint(Slowness):
@@ -69,13 +151,22 @@ class Endpoint(Slowness):
     account: str = Field(default="123456789012", pattern=r"^\d{12}$")
     access_key_id: str = Field(default="local", pattern=r"^\w+$")
     secret_access_key: str = Field(default="local", min_length=1)
+    keys: dict[str, Key] = Field(default={})
+    """More access keys, by their id; an endpoint is found by those of its own account."""
     model_timeout: PositiveSeconds = 60.0
+    stream_timeout: PositiveSeconds = 480.0
+    """Of a streamed answer as a whole."""
     body_limit: PositiveInt = 6_291_456
     """Bytes of the body of an invocation; by itself, SageMaker's own limit."""
     seed: int = Field(default=0, ge=0)
     """Of all that is drawn: requests that arrive at the same times get the same."""
     served_log: str | None = Field(default=None, min_length=1)
     """A file for a line a request, in the folder of the logs or, without one, where it runs."""
+    capture: Capture | None = None
+    metrics_delay: Seconds = 60.0
+    """How long after its end a request counts in what CloudWatch says."""
+    update_takes: Seconds = 5.0
+    """How long UpdateEndpointWeightsAndCapacities leaves the endpoint Updating."""
     faults: list[Fault] = Field(default=[])
     variants: dict[Name, Variant] = Field(min_length=1)
 
@@ -86,6 +177,14 @@ class Endpoint(Slowness):
         return self
 
     @model_validator(mode="after")
+    def _components_have_names_of_their_own(self) -> Self:
+        seen = Counter(name for variant in self.variants.values() for name in variant.components)
+        for name, count in seen.items():
+            if count > 1:
+                raise ValueError(f"the component {name} is of {count} variants")
+        return self
+
+    @model_validator(mode="after")
     def _faults_strike_what_there_is(self) -> Self:
         for number, fault in enumerate(self.faults):
             if fault.variant is None:
@@ -93,13 +192,22 @@ class Endpoint(Slowness):
             if fault.variant not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"faults.{number}: variant {fault.variant} is none of {known}")
-            instances = self.variants[fault.variant].instances
+            instances = self.variants[fault.variant].prepared
             if fault.instance is not None and fault.instance > instances:
                 raise ValueError(
                     f"faults.{number}: variant {fault.variant} has no instance {fault.instance}; "
                     f"it has {instances}"
                 )
         return self
+
+
+def _check_exactly_one(table: Table, keys: tuple[str, ...]) -> None:
+    given = [key for key in keys if getattr(table, key)]
+    if len(given) != 1:
+        raise ValueError(
+            f"needs exactly one of {', '.join(keys[:-1])} and {keys[-1]}; it has "
+            f"{' and '.join(given) or 'none'}"
+        )
 
 
 def load(path: Path) -> Endpoint:

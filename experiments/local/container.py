@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
 import httptools
@@ -12,6 +12,9 @@ from experiments.local.http import Response
 
 PING_LIMIT_S = 2.0
 """SageMaker's own limit on the answer to a ping."""
+
+_MOST_PIECES = 32
+"""Of a streamed answer that nobody has taken yet; then the model server has to wait."""
 
 
 class Container:
@@ -25,9 +28,14 @@ class Container:
         self._port = port
         self._idle: list[_Connection] = []
 
-    async def invoke(self, headers: Mapping[str, str], body: bytes) -> Response:
-        """Return the answer to POST /invocations."""
-        return await self._call("POST /invocations", headers, body)
+    async def invoke(
+        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
+    ) -> Response:
+        """Return the answer to POST /invocations; `streamed`, as soon as its head is there.
+
+        The stream of an answer raises OSError where it breaks.
+        """
+        return await self._call("POST /invocations", headers, body, streamed=streamed)
 
     async def is_healthy(self, within_s: float) -> bool:
         """Ask GET /ping until it is answered with 200, or `within_s` seconds are over."""
@@ -41,7 +49,9 @@ class Container:
                 return False
             await asyncio.sleep(0.05)
 
-    async def _call(self, line: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def _call(
+        self, line: str, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
+    ) -> Response:
         lines = [f"{line} HTTP/1.1", f"host: {self._host}:{self._port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", "\r\n"]
@@ -50,22 +60,41 @@ class Container:
             connection = self._idle.pop()
             # What has been written may have been served, and is not sent again.
             if not connection.transport.is_closing():
-                return await self._exchange(connection, message)
+                return await self._exchange(connection, message, streamed)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(_Connection, self._host, self._port)
-        return await self._exchange(connection, message)
+        return await self._exchange(connection, message, streamed)
 
-    async def _exchange(self, connection: "_Connection", message: bytes) -> Response:
+    async def _exchange(
+        self, connection: "_Connection", message: bytes, streamed: bool
+    ) -> Response:
         try:
-            response = await connection.send(message)
+            response = await connection.send(message, streamed)
         except BaseException:
             connection.transport.abort()
             raise
+        if streamed:
+            stream = self._streamed(connection)
+            return Response(
+                status=response.status, headers=response.headers, body=b"", stream=stream
+            )
+        self._release(connection)
+        return response
+
+    async def _streamed(self, connection: "_Connection") -> AsyncGenerator[bytes]:
+        try:
+            while (piece := await connection.next_piece()) is not None:
+                yield piece
+        except BaseException:  # the reader's giving up, too
+            connection.transport.abort()
+            raise
+        self._release(connection)
+
+    def _release(self, connection: "_Connection") -> None:
         if connection.reusable:
             self._idle.append(connection)
         else:
             connection.transport.abort()
-        return response
 
 
 class _Connection(asyncio.Protocol):
@@ -77,10 +106,12 @@ class _Connection(asyncio.Protocol):
         self.reusable = True
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Response] | None = None
+        self._pieces: asyncio.Queue[bytes | ConnectionError | None] | None = None
 
-    def send(self, message: bytes) -> asyncio.Future[Response]:
-        """Send a request; the future holds its response."""
+    def send(self, message: bytes, streamed: bool) -> asyncio.Future[Response]:
+        """Send a request; the future holds its response, or the head of a streamed one."""
         self._answer = asyncio.get_running_loop().create_future()
+        self._pieces = asyncio.Queue() if streamed else None
         self._received = False
         self._ends_with_connection = False
         if self.transport.is_closing():
@@ -88,6 +119,16 @@ class _Connection(asyncio.Protocol):
         else:
             self.transport.write(message)
         return self._answer
+
+    async def next_piece(self) -> bytes | None:
+        """Return the next piece of a streamed answer as it arrives; `None` at its end."""
+        assert self._pieces is not None
+        piece = await self._pieces.get()
+        if self._pieces.qsize() < _MOST_PIECES:
+            self.transport.resume_reading()
+        if isinstance(piece, ConnectionError):
+            raise piece
+        return piece
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -120,16 +161,30 @@ class _Connection(asyncio.Protocol):
         self.reusable = self._parser.should_keep_alive()
         framed = {"content-length", "transfer-encoding"} & self._headers.keys()
         self._ends_with_connection = not framed and not self.reusable
+        if self._pieces is not None:
+            self._resolve(b"")
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        if self._pieces is None:
+            self._body.append(body)
+            return
+        self._pieces.put_nowait(body)
+        if self._pieces.qsize() >= _MOST_PIECES:
+            self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
+        if self._pieces is None:
+            self._resolve(b"".join(self._body))
+        else:
+            self._pieces.put_nowait(None)
+
+    def _resolve(self, body: bytes) -> None:
         status = self._parser.get_status_code()
         if self._answer is not None and not self._answer.done():
-            body = b"".join(self._body)
             self._answer.set_result(Response(status=status, headers=self._headers, body=body))
 
     def _fail(self, error: ConnectionError) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+        elif self._answer is not None and self._pieces is not None:
+            self._pieces.put_nowait(error)

@@ -1,89 +1,145 @@
-"""DescribeEndpoint and DescribeEndpointConfig, as the SageMaker API's json protocol has them."""
+"""What the SageMaker API says of the endpoint, and how its weights and instances are changed."""
 
-import json
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from experiments.local import config
-from experiments.local.http import Request, Response
+from experiments.local.deployment import Deployment
+from experiments.local.fleet import Change
 from experiments.local.service_error import ServiceError
 
-
-class _Operation(NamedTuple):
-    parameter: str
-    noun: str
-    resource: str
-    describe: Callable[[config.Endpoint, str, float], dict[str, Any]]
+_KMS_KEY = "none"
+"""A key must be named, and there is none."""
 
 
-def answer(request: Request, endpoint: config.Endpoint, created_at: float) -> Response:
-    """Answer one call; `created_at`, of the endpoint, is in seconds since the epoch.
-
-    Raises:
-        ServiceError: an operation that is not offered, or an endpoint that does not exist.
-    """
-    target = request.headers.get("x-amz-target", "none")
-    operation = _OPERATIONS.get(target)
-    if operation is None:
-        raise ServiceError(
-            400,
-            "UnknownOperationException",
-            f"X-Amz-Target is {target}; this local endpoint answers {', '.join(_OPERATIONS)}.",
-        )
-    try:
-        name = str(json.loads(request.body)[operation.parameter])
-    except (ValueError, TypeError, LookupError, RecursionError):
-        raise ServiceError(
-            400, "ValidationException", f"The body is not JSON with {operation.parameter}."
-        ) from None
-    owner = f"arn:aws:sagemaker:{endpoint.region}:{endpoint.account}"
-    arn = f"{owner}:{operation.resource}/{name.lower()}"
-    if name != endpoint.name:
-        raise ServiceError(400, "ValidationException", f'Could not find {operation.noun} "{arn}".')
-    body = json.dumps(operation.describe(endpoint, arn, created_at)).encode()
-    headers = {"Content-Type": "application/x-amz-json-1.1"}
-    return Response(status=200, headers=headers, body=body)
-
-
-def _endpoint(endpoint: config.Endpoint, arn: str, created_at: float) -> dict[str, Any]:
-    return {
+def describe_endpoint(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer DescribeEndpoint."""
+    endpoint, fleet = deployment.endpoint, deployment.fleet
+    arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
+    variants = [
+        {
+            "VariantName": name,
+            "CurrentWeight": variant.current_weight,
+            "DesiredWeight": variant.desired_weight,
+            "CurrentInstanceCount": variant.current_instances,
+            "DesiredInstanceCount": variant.desired_instances,
+            **_routing(endpoint.variants[name]),
+        }
+        for name, variant in fleet.variants.items()
+    ]
+    described: dict[str, Any] = {
         "EndpointName": endpoint.name,
         "EndpointArn": arn,
         "EndpointConfigName": endpoint.name,
-        "EndpointStatus": "InService",
-        "CreationTime": created_at,
-        "LastModifiedTime": created_at,
-        "ProductionVariants": [
-            {
-                "VariantName": name,
-                "CurrentWeight": variant.weight,
-                "DesiredWeight": variant.weight,
-                "CurrentInstanceCount": variant.instances,
-                "DesiredInstanceCount": variant.instances,
-                **_routing(variant),
-            }
-            for name, variant in endpoint.variants.items()
-        ],
+        "EndpointStatus": "Updating" if fleet.is_updating else "InService",
+        "CreationTime": fleet.created_s,
+        "LastModifiedTime": fleet.modified_s,
+        "ProductionVariants": variants,
     }
+    if endpoint.capture is not None:
+        described["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "CaptureStatus": "Started",
+            "CurrentSamplingPercentage": _percentage(endpoint.capture),
+            "DestinationS3Uri": f"s3://local/{endpoint.capture.folder}",
+            "KmsKeyId": _KMS_KEY,
+        }
+    return described
 
 
-def _endpoint_config(endpoint: config.Endpoint, arn: str, created_at: float) -> dict[str, Any]:
-    return {
+def describe_endpoint_config(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer DescribeEndpointConfig: what the endpoint file states."""
+    endpoint = deployment.endpoint
+    arn = _found(str(asked["EndpointConfigName"]), "endpoint-config", account, endpoint)
+    variants = [
+        {
+            "VariantName": name,
+            **({} if variant.components else {"ModelName": variant.model or name}),
+            "InstanceType": variant.instance_type,
+            "InitialInstanceCount": variant.instances,
+            "InitialVariantWeight": variant.weight,
+            **_routing(variant),
+        }
+        for name, variant in endpoint.variants.items()
+    ]
+    described: dict[str, Any] = {
         "EndpointConfigName": endpoint.name,
         "EndpointConfigArn": arn,
-        "CreationTime": created_at,
-        "ProductionVariants": [
-            {
-                "VariantName": name,
-                "ModelName": variant.model or name,
-                "InstanceType": variant.instance_type,
-                "InitialInstanceCount": variant.instances,
-                "InitialVariantWeight": variant.weight,
-                **_routing(variant),
-            }
-            for name, variant in endpoint.variants.items()
-        ],
+        "CreationTime": deployment.fleet.created_s,
+        "ProductionVariants": variants,
     }
+    if (capture := endpoint.capture) is not None:
+        described["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": _percentage(capture),
+            "DestinationS3Uri": f"s3://local/{capture.folder}",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": capture.csv_content_types,
+                "JsonContentTypes": capture.json_content_types,
+            },
+        }
+    return described
+
+
+def update_weights_and_capacities(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer UpdateEndpointWeightsAndCapacities; what it asks for holds after `update_takes`.
+
+    Raises:
+        ServiceError: ValidationException, or ResourceLimitExceeded for more instances than the
+            endpoint file prepares.
+    """
+    endpoint, fleet = deployment.endpoint, deployment.fleet
+    arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
+    if fleet.is_updating:
+        raise _invalid(f'Cannot update in-progress endpoint "{arn}".')
+    changes: dict[str, Change] = {}
+    for one in asked["DesiredWeightsAndCapacities"]:
+        name = str(one["VariantName"])
+        variant = endpoint.variants.get(name)
+        if variant is None:
+            raise _invalid(f"Variant {name} is none of {', '.join(endpoint.variants)}.")
+        change = Change(one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
+        if change.weight is not None and not 0 <= change.weight < math.inf:
+            raise _invalid(f"DesiredWeight of {name} must be a number from 0 on.")
+        if change.instances is not None and change.instances < 1:
+            raise _invalid(f"DesiredInstanceCount of {name} must be at least 1.")
+        if change.instances is not None and change.instances > variant.prepared:
+            raise ServiceError(
+                400,
+                "ResourceLimitExceeded",
+                f"{name} can have {variant.prepared} instances: the larger of its instances and "
+                "of its autoscaling.max in the endpoint file.",
+            )
+        changes[name] = change
+    weights = {name: variant.desired_weight for name, variant in fleet.variants.items()}
+    given = {name: one.weight for name, one in changes.items() if one.weight is not None}
+    if not any((weights | given).values()):
+        raise _invalid("The weight of at least one variant must be above 0.")
+    fleet.ask(changes)
+    asyncio.get_running_loop().call_later(endpoint.update_takes, deployment.settle)
+    return {"EndpointArn": arn}
+
+
+def _found(name: str, resource: str, account: str, endpoint: config.Endpoint) -> str:
+    """Return the ARN of the endpoint, or of its configuration, which has the same name."""
+    arn = f"arn:aws:sagemaker:{endpoint.region}:{account}:{resource}/{name.lower()}"
+    if name != endpoint.name or account != endpoint.account:
+        noun = resource.replace("endpoint-config", "endpoint configuration")
+        raise _invalid(f'Could not find {noun} "{arn}".')
+    return arn
+
+
+def _percentage(capture: config.Capture) -> int:
+    return 100 if capture.share is None else round(100 * capture.share)
 
 
 def _routing(variant: config.Variant) -> dict[str, Any]:
@@ -93,9 +149,5 @@ def _routing(variant: config.Variant) -> dict[str, Any]:
     return {"RoutingConfig": {"RoutingStrategy": variant.routing}}
 
 
-_OPERATIONS = {
-    "SageMaker.DescribeEndpoint": _Operation("EndpointName", "endpoint", "endpoint", _endpoint),
-    "SageMaker.DescribeEndpointConfig": _Operation(
-        "EndpointConfigName", "endpoint configuration", "endpoint-config", _endpoint_config
-    ),
-}
+def _invalid(message: str) -> ServiceError:
+    return ServiceError(400, "ValidationException", message)

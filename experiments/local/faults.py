@@ -30,6 +30,12 @@ SERVICE_ERRORS = {
 }
 """The errors of the service itself, by HTTP status."""
 
+STREAM_ERRORS = {
+    "model_stream_error": "ModelStreamError",
+    "internal_stream_failure": "InternalStreamFailure",
+}
+"""What ends a streamed answer after its first part, by kind of fault; a whole answer it leaves."""
+
 
 class Fault(Schedule):
     """One kind of fault, when it is on, and which of the requests it strikes then."""
@@ -46,6 +52,8 @@ class Fault(Schedule):
         "closed_keep_alive",
         "wrong_bytes",
         "no_variant",
+        "model_stream_error",
+        "internal_stream_failure",
     ]
     share: Share | None = None
     """Of the requests that it can strike; without it, all."""

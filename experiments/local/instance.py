@@ -69,23 +69,26 @@ class Instance:
 def simulated(endpoint: config.Endpoint) -> dict[str, list[Instance]]:
     """Return the instances of each simulated variant, with streams of random numbers of their own.
 
-    All of them share the endpoint's own slow times.
+    Those of a variant's part are under "variant/part". All share the endpoint's own slow times.
     """
     seed = endpoint.seed
     shared = pace(endpoint, seed, "endpoint")
     instances = {}
     for name, variant in endpoint.variants.items():
-        if (table := variant.simulated) is not None:
-            own = shared + pace(variant, seed, f"variants.{name}")
-            factors = variant.instance_factors or [1.0] * variant.instances
-            instances[name] = [
-                Instance(
-                    draws(table, generator(seed, "variants", name, "work", number)),
-                    workers=table.workers,
-                    s_per_byte=table.per_kb / 1024,
-                    factor=factor,
-                    pace=own,
-                )
-                for number, factor in enumerate(factors, start=1)
-            ]
+        own = shared + pace(variant, seed, f"variants.{name}")
+        tables = {name: variant.simulated}
+        tables |= {f"{name}/{part}": table.simulated for part, table in variant.parts.items()}
+        factors = variant.instance_factors or [1.0] * variant.prepared
+        for label, table in tables.items():
+            if table is not None:
+                instances[label] = [
+                    Instance(
+                        draws(table, generator(seed, "variants", label, "work", number)),
+                        workers=table.workers,
+                        s_per_byte=table.per_kb / 1024,
+                        factor=factor,
+                        pace=own,
+                    )
+                    for number, factor in enumerate(factors, start=1)
+                ]
     return instances

@@ -36,11 +36,13 @@ class ModelProcess:
         self._process: Process | None = None
         self._container: Container | None = None
 
-    async def invoke(self, headers: Mapping[str, str], body: bytes) -> Response:
+    async def invoke(
+        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
+    ) -> Response:
         """Return the answer to POST /invocations; OSError when there is none."""
         if self._container is None:
             raise ConnectionError("it has died, and is being started again")
-        return await self._container.invoke(headers, body)
+        return await self._container.invoke(headers, body, streamed=streamed)
 
     async def launch(self) -> None:
         """Start the process."""

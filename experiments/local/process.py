@@ -40,6 +40,7 @@ class Announcement:
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url,
             "AWS_ENDPOINT_URL_SAGEMAKER": self.url,
             "AWS_ENDPOINT_URL_CLOUDWATCH": self.url,
+            "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": self.url,
             # Where they are true, the SDKs leave these URLs aside or refuse them.
             "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
             "AWS_USE_FIPS_ENDPOINT": "false",
@@ -72,15 +73,18 @@ class LocalEndpoint(Announcement):
         _stop(self.process)
 
 
-def start(config_path: Path, *, port: int = 0, log_dir: Path | None = None) -> LocalEndpoint:
+def start(
+    config_path: Path, *, port: int = 0, log_dir: Path | None = None, seed: int = 0
+) -> LocalEndpoint:
     """Start the endpoint that a file describes, and return when it answers.
 
-    What it and its models say goes to files in `log_dir`, or to temporary ones.
+    `seed` is added to the file's own. What it and its models say goes to files in `log_dir`, or to
+    temporary ones.
 
     Raises:
         EndpointError: it did not start; with what it said of that.
     """
-    arguments = [str(config_path), "--port", str(port), "--lifeline"]
+    arguments = [str(config_path), "--port", str(port), "--seed", str(seed), "--lifeline"]
     if log_dir is not None:
         log_dir.mkdir(parents=True, exist_ok=True)
         arguments += ["--log-dir", str(log_dir)]

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -36,22 +37,47 @@ class Router:
         seed = endpoint.seed
         self._weights = {name: variant.weight for name, variant in endpoint.variants.items()}
         self._variant_draws = generator(seed, "variant")
+        self._prepared = queues
         self._instances = {
-            name: (variant.routing, queues[name], generator(seed, "variants", name, "instance"))
+            name: (
+                variant.routing,
+                queues[name][: variant.instances],
+                generator(seed, "variants", name, "instance"),
+            )
             for name, variant in endpoint.variants.items()
             if name in queues
         }
         self._faults = Faults(endpoint.faults, seed)
 
-    def route(self, at_s: float, target: str | None) -> Route:
+    def set(self, variant: str, weight: float, instances: int) -> None:
+        """Give a variant another weight, and other than the first instances none."""
+        self._weights[variant] = weight
+        strategy, _, draws = self._instances[variant]
+        self._instances[variant] = strategy, self._prepared[variant][:instances], draws
+
+    def route(
+        self,
+        at_s: float,
+        target: str | None,
+        *,
+        prefix: str | None = None,
+        instance: int | None = None,
+    ) -> Route:
         """Route the request that arrives at `at_s`; times must ascend.
 
+        With PREFIX_AWARE, those of one `prefix` go to one instance. A session has its `instance`.
+
         Raises:
-            ServiceError: `target` is none of the variants.
+            ServiceError: `target` is none of the variants, or `prefix` does not go with it.
         """
         variant = choose(self._weights, target, self._variant_draws)
         strategy, queues, draws = self._instances[variant]
-        instance = choose_instance(queues, strategy, at_s, draws)
+        if prefix is not None:
+            if strategy != "PREFIX_AWARE":
+                raise validation_error(f"PrefixAwareId needs PREFIX_AWARE, which {variant} is not.")
+            instance = crc32(prefix.encode()) % len(queues) if instance is None else instance
+        if instance is None or instance >= len(queues):
+            instance = choose_instance(queues, strategy, at_s, draws)
         return Route(variant, instance, self._faults.strike(at_s, variant, instance))
 
 
@@ -73,11 +99,14 @@ def choose(weights: Mapping[str, float], target: str | None, generator: np.rando
 
 def choose_instance(
     queues: Sequence[Queue],
-    strategy: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS"],
+    strategy: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE"],
     at_s: float,
     generator: np.random.Generator,
 ) -> int:
-    """Return one of the instances, by SageMaker's RoutingStrategy; among equals one at random."""
+    """Return one of the instances, by SageMaker's RoutingStrategy; among equals one at random.
+
+    PREFIX_AWARE, of a request without a prefix, is LEAST_OUTSTANDING_REQUESTS.
+    """
     if len(queues) == 1:
         return 0
     if strategy == "RANDOM":

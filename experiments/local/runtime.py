@@ -1,213 +1,216 @@
 """InvokeEndpoint: what the SageMaker runtime checks, whom it asks, and what it answers."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 from urllib.parse import unquote
 
-from experiments.local import config
-from experiments.local.attempts import Attempts
-from experiments.local.backend import Backend, Reply
-from experiments.local.clock import Clock
+from experiments.local import config, parameters
 from experiments.local.delivery import Spoilt
+from experiments.local.deployment import Call, Deployment
 from experiments.local.faults import SERVICE_ERRORS, Fault
 from experiments.local.http import Request, Response
-from experiments.local.routing import Route, Router
-from experiments.local.served_log import Line, ServedLog
+from experiments.local.parts import MEMBERS
 from experiments.local.service_error import ServiceError, ThrottlingError, validation_error
+from experiments.local.sessions import CLOSED_SESSION_ID, NEW_SESSION, NEW_SESSION_ID, SESSION_ID
 
-
-class _Rule(NamedTuple):
-    member: str
-    max_length: int
-    pattern: re.Pattern[str]
-
-
-_PREFIX = "x-amzn-sagemaker-"
-_TARGET_VARIANT = f"{_PREFIX}target-variant"
-_INFERENCE_ID = f"{_PREFIX}inference-id"
-_NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-_ASCII = re.compile(r"[\x00-\x7f]*")
-_PRINTABLE = re.compile(r"\S[ -~]*", re.ASCII)
-_ENDPOINT_NAME = _Rule("endpointName", 63, _NAME)
-_RULES = {
-    "content-type": _Rule("contentType", 1024, _ASCII),
-    "accept": _Rule("accept", 1024, _ASCII),
-    f"{_PREFIX}custom-attributes": _Rule("customAttributes", 1024, _ASCII),
-    f"{_PREFIX}target-model": _Rule("targetModel", 1024, _PRINTABLE),
-    _TARGET_VARIANT: _Rule("targetVariant", 63, _NAME),
-    _INFERENCE_ID: _Rule("inferenceId", 64, _PRINTABLE),
-    f"{_PREFIX}session-id": _Rule("sessionId", 256, re.compile(f"NEW_SESSION|{_NAME.pattern}")),
-}
-_NOT_OFFERED = {
-    f"{_PREFIX}target-container-hostname": "TargetContainerHostname",
-    f"{_PREFIX}inference-component": "InferenceComponentName",
-    f"{_PREFIX}enable-explanations": "EnableExplanations",
-    f"{_PREFIX}prefix-aware-id": "PrefixAwareId",
-}
-_TO_CONTAINER = [
-    "content-type",
-    "accept",
-    f"{_PREFIX}custom-attributes",
-    f"{_PREFIX}target-model",
-    f"{_PREFIX}session-id",
-]
+INVOKED_VARIANT = "x-Amzn-Invoked-Production-Variant"
 _FROM_CONTAINER = [
     "content-type",
-    f"{_PREFIX}custom-attributes",
-    f"{_PREFIX}new-session-id",
-    f"{_PREFIX}closed-session-id",
+    parameters.CUSTOM_ATTRIBUTES,
+    NEW_SESSION_ID,
+    CLOSED_SESSION_ID,
 ]
 _QUOTE_LIMIT = 1024
 """Characters of a container's answer that an error quotes; its messages hold 2,048."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """An endpoint as it runs: `backends` hold the instances of each variant."""
-
-    endpoint: config.Endpoint
-    backends: Mapping[str, Sequence[Backend]]
-    router: Router
-    clock: Clock
-    served_log: ServedLog
-    attempts: Attempts = field(default_factory=Attempts)
+_MOST_SESSIONS = 100_000
+FAULT = "A fault that the endpoint file states."
+TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container {}. Review the latency "
+    "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+)
 
 
-async def invoke_endpoint(escaped_name: str, request: Request, deployment: Deployment) -> Response:
+async def invoke_endpoint(name: str, call: Call, account: str, deployment: Deployment) -> Response:
     """Answer one InvokeEndpoint call by an instance of the variant that it goes to.
+
+    `name` is the endpoint's as the URL has it, `account` the one of the caller.
 
     Raises:
         ServiceError: ValidationError when the call breaks a rule, ModelError when the container
             answers anything but 2xx, cannot be reached, or takes longer than the model's limit;
             and what a fault of the endpoint file asks for.
     """
-    at_s = deployment.clock.now_s()
-    headers = request.headers
-    attempt = deployment.attempts.attempt(headers.get("amz-sdk-invocation-id"))
-    route: Route | None = None
-    reply: Reply | None = None
-    status: int | None = None
     try:
-        _check_call(unquote(escaped_name), request, deployment.endpoint)
-        route = deployment.router.route(at_s, headers.get(_TARGET_VARIANT))
-        reply = await _ask(route, request, at_s, deployment)
-        response = _answer(route, reply.response, deployment.endpoint)
-        status = 200
+        headers = checked(name, call.request, account, deployment, parameters.INVOKE)
+        answered = await ask(call, headers, deployment)
+        response = _answer(call, answered)
+        call.status = 200
     except ServiceError as error:
-        status = error.status
+        call.status = error.status
         raise
     finally:
-        if deployment.served_log.is_kept:
-            clock = deployment.clock
-            deployment.served_log.write(
-                Line(
-                    inference_id=headers.get(_INFERENCE_ID, ""),
-                    attempt=attempt,
-                    variant=route.variant if route else "",
-                    instance=route.instance + 1 if route else None,
-                    arrived_ns=clock.ns(at_s),
-                    wait_ns=round(reply.wait_s * 1e9) if reply else None,
-                    service_ns=round(reply.service_s * 1e9) if reply else None,
-                    ended_ns=clock.ns(clock.now_s()),
-                    status=status,
-                    fault=route.fault.kind if route and route.fault else "",
-                )
-            )
+        deployment.end(call)
+    assert call.route is not None
+    if SESSION_ID in headers:
+        _follow_session(headers[SESSION_ID], call, answered, deployment)
+    if deployment.capture is not None:
+        deployment.capture.write(
+            call.route.variant,
+            call.request.headers.get(parameters.INFERENCE_ID),
+            (headers.get("content-type"), call.request.body),
+            (answered.headers.get("content-type"), answered.body),
+        )
     return response
 
 
-def _check_call(name: str, request: Request, endpoint: config.Endpoint) -> None:
-    _check(_ENDPOINT_NAME, name)
-    for header, rule in _RULES.items():
-        if header in request.headers:
-            _check(rule, request.headers[header])
-    for header in _NOT_OFFERED.keys() & request.headers.keys():
-        raise validation_error(f"{_NOT_OFFERED[header]} is not offered by this local endpoint.")
-    if name != endpoint.name:
-        raise validation_error(f"Endpoint {name} of account {endpoint.account} not found.")
+def checked(
+    escaped_name: str,
+    request: Request,
+    account: str,
+    deployment: Deployment,
+    rules: parameters.Rules,
+) -> dict[str, str]:
+    """Check a call's parameters; return the headers that a container gets.
+
+    Raises:
+        ServiceError: ValidationError.
+    """
+    name, endpoint = unquote(escaped_name), deployment.endpoint
+    forwarded = parameters.check(name, request, rules)
+    if name != endpoint.name or account != endpoint.account:
+        raise validation_error(f"Endpoint {name} of account {account} not found.")
+    return forwarded
 
 
-async def _ask(route: Route, request: Request, at_s: float, deployment: Deployment) -> Reply:
-    endpoint, fault = deployment.endpoint, route.fault
+async def ask(
+    call: Call, headers: dict[str, str], deployment: Deployment, *, streamed: bool = False
+) -> Response:
+    """Route a call, and return what its container answers, whose status is 2xx.
+
+    Raises:
+        ServiceError: ValidationError, ModelError, and what a fault asks for.
+    """
+    endpoint = deployment.endpoint
+    _route(call, headers, deployment)
+    assert call.route is not None
+    variant, instance, fault = call.route
     extra_s = 0.0
     if fault is not None:
-        if (refusal := _refusal(fault, endpoint)) is not None:
+        if (refusal := _refusal(fault, call, endpoint)) is not None:
             raise refusal
         if fault.kind == "spike":
             extra_s = fault.delay or 0.0
-    headers = {key: request.headers[key] for key in _TO_CONTAINER if key in request.headers}
+    backend = deployment.backends[variant][instance]
     try:
-        return await deployment.backends[route.variant][route.instance].invoke(
-            headers, request.body, at_s, extra_s
+        call.reply = reply = await backend.invoke(
+            headers, call.request.body, call.at_s, extra_s, streamed=streamed
         )
+        call.model_s = reply.wait_s + reply.service_s
+        status = reply.response.status
+        if fault is not None and fault.kind == "model_error":
+            assert fault.status is not None
+            await _whole(reply.response)
+            status, said = fault.status, FAULT
+        elif 200 <= status < 300:
+            call.model_status = status
+            return reply.response
+        else:
+            said = (await _whole(reply.response)).decode(errors="replace")[:_QUOTE_LIMIT]
     except TimeoutError:
-        raise _model_error(
-            endpoint,
-            0,
-            "Your invocation timed out while waiting for a response from container primary. Review "
-            "the latency metrics for each container in Amazon CloudWatch, resolve the issue, and "
-            "try again.",
-        ) from None
+        status, said = 0, TIMED_OUT.format(_label(call))
+        call.model_s = deployment.clock.now_s() - call.at_s
     except OSError as error:
-        raise _model_error(endpoint, 500, f"The model server did not answer: {error}") from None
+        status, said = 500, f"The model server did not answer: {error}"
+        call.model_s = deployment.clock.now_s() - call.at_s
+    call.model_status = status
+    raise _model_error(call, endpoint, status, said)
 
 
-def _refusal(fault: Fault, endpoint: config.Endpoint) -> ServiceError | None:
+def _route(call: Call, headers: dict[str, str], deployment: Deployment) -> None:
+    asked = call.request.headers
+    target, instance = asked.get(parameters.TARGET_VARIANT), None
+    if (component := headers.get(parameters.INFERENCE_COMPONENT)) is not None:
+        variant = deployment.variant_of.get(component)
+        if variant is None or target not in (None, variant):
+            raise validation_error(f"Inference component {component} not found.")
+        target = variant
+    session = deployment.sessions.get(headers.get(SESSION_ID, ""))
+    if session is not None and target in (None, session.variant):
+        target, instance = session.variant, session.instance
+    call.route = deployment.router.route(
+        call.at_s,
+        target,
+        prefix=asked.get(parameters.PREFIX_AWARE_ID),
+        instance=instance,
+    )
+    variant = call.route.variant
+    for header, member in MEMBERS.items():
+        if header in headers and header not in deployment.taken[variant]:
+            raise validation_error(f"{member} does not go with the variant {variant}.")
+
+
+def _refusal(fault: Fault, call: Call, endpoint: config.Endpoint) -> ServiceError | None:
     """Return the error of a fault that keeps a request from its instance."""
     match fault.kind:
         case "throttle":
             return ThrottlingError()
         case "service_error":
             assert fault.status is not None
-            return ServiceError(
-                fault.status, SERVICE_ERRORS[fault.status], "A fault that the endpoint file states."
-            )
+            return ServiceError(fault.status, SERVICE_ERRORS[fault.status], FAULT)
         case "dead_instance":
-            return _model_error(endpoint, 500, "The model server did not answer: it is dead.")
+            call.model_status = 500
+            return _model_error(call, endpoint, 500, "The model server did not answer: it is dead.")
     return None
 
 
-def _answer(route: Route, response: Response, endpoint: config.Endpoint) -> Response:
-    fault = route.fault
-    if fault is not None and fault.kind == "model_error":
-        assert fault.status is not None
-        raise _model_error(endpoint, fault.status, "A fault that the endpoint file states.")
-    if not 200 <= response.status < 300:
-        said = response.body.decode(errors="replace")[:_QUOTE_LIMIT]
-        raise _model_error(endpoint, response.status, said)
-    headers = {key: response.headers[key] for key in _FROM_CONTAINER if key in response.headers}
-    spoilt = None
-    match fault and fault.kind:
-        case "no_variant":
-            return Response(status=200, headers=headers, body=response.body)
+async def _whole(response: Response) -> bytes:
+    if response.stream is None:
+        return response.body
+    return b"".join([piece async for piece in response.stream])
+
+
+def _answer(call: Call, answered: Response) -> Response:
+    headers = {key: answered.headers[key] for key in _FROM_CONTAINER if key in answered.headers}
+    spoilt = deliver(call, headers)
+    return Response(200, headers, answered.body, spoilt)
+
+
+def deliver(call: Call, headers: dict[str, str]) -> Spoilt | None:
+    """Name the variant in the headers of a good answer; return how a fault spoils that."""
+    assert call.route is not None
+    variant, _, fault = call.route
+    if fault is None:
+        headers[INVOKED_VARIANT] = variant
+        return None
+    if fault.kind != "no_variant":
+        headers[INVOKED_VARIANT] = variant
+    match fault.kind:
         case "reset" | "slow_body" | "cut_body" | "closed_keep_alive" | "wrong_bytes" as how:
-            assert fault is not None
-            spoilt = Spoilt(how, fault.delay or 0.0)
-    headers["x-Amzn-Invoked-Production-Variant"] = route.variant
-    return Response(status=200, headers=headers, body=response.body, spoilt=spoilt)
+            return Spoilt(how, fault.delay or 0.0)
+    return None
 
 
-def _check(rule: _Rule, value: str) -> None:
-    if len(value) > rule.max_length:
-        broken = f"Member must have length less than or equal to {rule.max_length}"
-    elif not rule.pattern.fullmatch(value):
-        broken = f"Member must satisfy regular expression pattern: {rule.pattern.pattern}"
-    else:
-        return
-    raise validation_error(
-        f"1 validation error detected: Value '{value}' at '{rule.member}' failed to satisfy "
-        f"constraint: {broken}"
-    )
+def _follow_session(asked: str, call: Call, answered: Response, deployment: Deployment) -> None:
+    """Have a new session stay with its instance, and forget one that is closed."""
+    assert call.route is not None
+    if asked == NEW_SESSION and (new := answered.headers.get(NEW_SESSION_ID)) is not None:
+        deployment.sessions[new.partition(";")[0]] = call.route
+        if len(deployment.sessions) > _MOST_SESSIONS:
+            del deployment.sessions[next(iter(deployment.sessions))]
+    deployment.sessions.pop(answered.headers.get(CLOSED_SESSION_ID, ""), None)
 
 
-def _model_error(endpoint: config.Endpoint, status: int, said: str) -> ServiceError:
+def _label(call: Call) -> str:
+    """Name the container that a message of SageMaker's blames."""
+    headers = call.request.headers
+    return next((headers[header] for header in MEMBERS if header in headers), "primary")
+
+
+def _model_error(call: Call, endpoint: config.Endpoint, status: int, said: str) -> ServiceError:
     group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
     region, account = endpoint.region, endpoint.account
     blame = "client" if 400 <= status < 500 else "server"
     message = (
-        f'Received {blame} error ({status}) from primary with message "{said}". See '
+        f'Received {blame} error ({status}) from {_label(call)} with message "{said}". See '
         f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
         f"#logEventViewer:group={group} in account {account} for more information."
     )

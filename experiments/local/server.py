@@ -12,57 +12,66 @@ import re
 import signal
 import sys
 import tempfile
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from experiments import child
-from experiments.errors import AbreastError, EndpointError
-from experiments.local import config, control_plane, http, instance, model_processes, sigv4
+from experiments.errors import AbreastError
+from experiments.local import api, backends, config, http, sigv4
 from experiments.local.attempts import Attempts
-from experiments.local.backend import Backend, Model, Simulated
+from experiments.local.capture import CaptureLog
 from experiments.local.clock import Clock
-from experiments.local.container import Container
+from experiments.local.deployment import Deployment
 from experiments.local.http import Handler, Request, Response
 from experiments.local.process import Announcement
 from experiments.local.routing import Router
-from experiments.local.runtime import Deployment, invoke_endpoint
+from experiments.local.runtime import invoke_endpoint
 from experiments.local.served_log import ServedLog
 from experiments.local.service_error import ServiceError
+from experiments.local.streaming import invoke_with_response_stream
 
-_URL_HEALTHY_WITHIN_S = 3.0
-_INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
+_RUNTIME = re.compile(r"/endpoints/([^/]+)/([a-z-]+)")
 logger = logging.getLogger(__name__)
 
 
 def application(deployment: Deployment) -> Handler:
     """Return the handler that is the endpoint."""
     endpoint = deployment.endpoint
-    credentials = sigv4.Credentials(
-        access_key_id=endpoint.access_key_id,
-        secret_access_key=endpoint.secret_access_key,
-        region=endpoint.region,
-    )
-    created_at = time.time()
+    known = [
+        sigv4.Credentials(
+            access_key_id=endpoint.access_key_id,
+            secret_access_key=endpoint.secret_access_key,
+            region=endpoint.region,
+            account=endpoint.account,
+        )
+    ]
+    known += [
+        sigv4.Credentials(access_key_id=key_id, region=endpoint.region, **key.model_dump())
+        for key_id, key in endpoint.keys.items()
+    ]
 
     async def answer(request: Request) -> Response:
-        operation = request.headers.get("x-amz-target", "")
-        to_cloudwatch = operation.startswith("GraniteServiceVersion")
-        service = "monitoring" if to_cloudwatch else "sagemaker"
-        sigv4.verify(request, credentials, service=service, now=datetime.now(UTC))
         path = request.target.partition("?")[0]
-        if request.method == "POST" and path == "/":
-            return control_plane.answer(request, endpoint, created_at)
-        if request.method == "POST" and (invocation := _INVOCATIONS.fullmatch(path)):
-            return await invoke_endpoint(invocation[1], request, deployment)
-        raise ServiceError(
-            400,
-            "UnknownOperationException",
-            f"{request.method} {path} is not offered by this local endpoint; of the SageMaker "
-            "runtime it answers InvokeEndpoint.",
+        invocation = _RUNTIME.fullmatch(path)
+        called = None if invocation is not None else api.named(request)
+        service = "sagemaker" if called is None else called.signed_for
+        account = sigv4.verify(request, *known, service=service, now=datetime.now(UTC)).account
+        if request.method == "POST" and called is not None:
+            return api.answer(called, request, account, deployment)
+        if request.method == "POST" and invocation is not None:
+            name, operation = invocation.groups()
+            if operation == "invocations":
+                return await invoke_endpoint(name, deployment.begin(request), account, deployment)
+            if operation == "invocations-response-stream":
+                call = deployment.begin(request)
+                return await invoke_with_response_stream(name, call, account, deployment)
+            if operation == "async-invocations":
+                raise _not_offered("InvokeEndpointAsync is", "It needs S3. Use InvokeEndpoint.")
+        raise _not_offered(
+            f"{request.method} {path} is",
+            "Of the SageMaker runtime this local endpoint answers InvokeEndpoint and "
+            "InvokeEndpointWithResponseStream.",
         )
 
     async def handle(request: Request) -> Response:
@@ -70,12 +79,14 @@ def application(deployment: Deployment) -> Handler:
             response = await answer(request)
         except ServiceError as error:
             response = error.response()
-        headers = {**response.headers, "x-amzn-RequestId": str(uuid.uuid4())}
-        return Response(
-            status=response.status, headers=headers, body=response.body, spoilt=response.spoilt
-        )
+        response.headers["x-amzn-RequestId"] = http.request_id()
+        return response
 
     return handle
+
+
+def _not_offered(what: str, instead: str) -> ServiceError:
+    return ServiceError(400, "UnknownOperationException", f"{what} not offered here. {instead}")
 
 
 def run(
@@ -84,14 +95,18 @@ def run(
     host: str = "127.0.0.1",
     port: int = 0,
     log_dir: Path | None = None,
+    seed: int = 0,
     announce: Callable[[Announcement], None],
 ) -> None:
     """Serve the endpoint that a file describes until SIGTERM or SIGINT; call `announce` when ready.
+
+    `seed` is added to the file's own.
 
     Raises:
         AbreastError: the file is wrong, the port is taken, or a model does not start.
     """
     endpoint = config.load(config_path)
+    endpoint = endpoint.model_copy(update={"seed": endpoint.seed + seed})
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(http.listen(host, port))
         if log_dir is None:
@@ -116,6 +131,10 @@ def run(
         served_log = stack.enter_context(
             ServedLog(None if endpoint.served_log is None else folder / endpoint.served_log)
         )
+        capture = None
+        if endpoint.capture is not None:
+            capture = CaptureLog(endpoint.capture, folder / endpoint.capture.folder, endpoint)
+            stack.callback(capture.close)
         attempts = Attempts()
 
         async def main() -> None:
@@ -124,14 +143,15 @@ def run(
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
             with contextlib.suppress(asyncio.CancelledError), contextlib.closing(Clock()) as clock:
-                async with _backends(endpoint, logs, clock) as backends:
+                async with backends.started(endpoint, logs, clock) as started:
                     deployment = Deployment(
                         endpoint=endpoint,
-                        backends=backends,
-                        router=Router(endpoint, backends),
+                        backends=started,
+                        router=Router(endpoint, started),
                         clock=clock,
                         served_log=served_log,
                         attempts=attempts,
+                        capture=capture,
                     )
                     serving = http.serve(application(deployment), listener, endpoint.body_limit)
                     async with serving:
@@ -139,6 +159,7 @@ def run(
                         # it, and every answer would wait.
                         gc.freeze()
                         announce(announcement)
+                        await deployment.scale()
                         await asyncio.Event().wait()
 
         http.run(main())
@@ -150,51 +171,6 @@ def run(
             )  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def _backends(
-    endpoint: config.Endpoint, log_dir: Path, clock: Clock
-) -> AsyncIterator[dict[str, list[Backend]]]:
-    """Start what answers for each variant, and yield it when all of it is ready."""
-    limit_s = endpoint.model_timeout
-    models = {
-        label: variant.model
-        for name, variant in endpoint.variants.items()
-        if variant.model is not None
-        for label in _labels(name, variant)
-    }
-    simulated = instance.simulated(endpoint)
-    async with model_processes.started(models, log_dir) as processes:
-        backends: dict[str, list[Backend]] = {}
-        for name, variant in endpoint.variants.items():
-            if variant.simulated is not None:
-                backends[name] = [Simulated(one, clock, limit_s) for one in simulated[name]]
-            elif variant.url is not None:
-                container = await _reached(name, variant.url)
-                backends[name] = [Model(container.invoke, clock, limit_s)]
-            else:
-                backends[name] = [
-                    Model(processes[label].invoke, clock, limit_s)
-                    for label in _labels(name, variant)
-                ]
-        yield backends
-
-
-def _labels(name: str, variant: config.Variant) -> list[str]:
-    return [f"{name}-{number}" for number in range(1, variant.instances + 1)]
-
-
-async def _reached(name: str, url: str) -> Container:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    container = Container(parts.hostname, parts.port or 80)
-    if await container.is_healthy(_URL_HEALTHY_WITHIN_S):
-        return container
-    raise EndpointError(
-        f"variants.{name}: the model server at {url} does not answer GET /ping with 200.",
-        "Start it first, or correct the url.",
-    )
-
-
 def main() -> int:
     """Serve the endpoint file named on the command line; the exit status."""
     parser = argparse.ArgumentParser(description="Serve a SageMaker endpoint on this machine.")
@@ -202,6 +178,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--log-dir", type=Path, help="where the model servers write their logs")
+    parser.add_argument("--seed", type=int, default=0, help="added to the file's own")
     parser.add_argument("--lifeline", action="store_true", help="stop when stdin comes to its end")
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s: %(message)s")
@@ -213,6 +190,7 @@ def main() -> int:
             host=options.host,
             port=options.port,
             log_dir=options.log_dir,
+            seed=options.seed,
             announce=_print_line,
         )
     except AbreastError as error:

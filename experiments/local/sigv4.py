@@ -27,15 +27,23 @@ _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """The one key pair that may call, and the region that it must name."""
+    """A key pair that may call, the region that it must name, and the account that it is of.
+
+    Temporary ones have a session token, and expire.
+    """
 
     access_key_id: str
     secret_access_key: str
     region: str
+    account: str = ""
+    session_token: str | None = None
+    expires: datetime | None = None
 
 
-def verify(request: Request, credentials: Credentials, *, service: str, now: datetime) -> None:
-    """Return when `request` was signed with `credentials` for `service` within 5 minutes of `now`.
+def verify(request: Request, *known: Credentials, service: str, now: datetime) -> Credentials:
+    """Return the credentials with which `request` was signed within 5 minutes of `now`.
+
+    They are one of those `known`, and the request is for `service`.
 
     Raises:
         ServiceError: 403, with the code that AWS gives for what is wrong.
@@ -56,11 +64,19 @@ def verify(request: Request, credentials: Credentials, *, service: str, now: dat
     key_id, date, region, claimed_service, names, signature = claim.groups()
     signed = names.split(";")
     timestamp = request.headers.get("x-amz-date", "")
-    if key_id != credentials.access_key_id:
+    for credentials in known:
+        if credentials.access_key_id == key_id:
+            break
+    else:
+        raise _unrecognized()
+    token = credentials.session_token
+    if token is not None and token != request.headers.get("x-amz-security-token"):
+        raise _unrecognized()
+    if credentials.expires is not None and credentials.expires < now:
         raise ServiceError(
             403,
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
         )
     if region != credentials.region:
         raise _invalid(f"Credential should be scoped to a valid region, not '{region}'.")
@@ -80,6 +96,7 @@ def verify(request: Request, credentials: Credentials, *, service: str, now: dat
             "your AWS Secret Access Key and signing method. Consult the service documentation for "
             "details."
         )
+    return credentials
 
 
 def canonical_request(request: Request, signed: list[str]) -> bytes:
@@ -151,6 +168,11 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
+
+
+def _unrecognized() -> ServiceError:
+    message = "The security token included in the request is invalid."
+    return ServiceError(403, "UnrecognizedClientException", message)
 
 
 def _invalid(message: str) -> ServiceError:

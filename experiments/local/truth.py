@@ -262,7 +262,7 @@ def read_slo(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _factors(variant: config.Variant) -> list[float]:
-    return variant.instance_factors or [1.0] * variant.instances
+    return (variant.instance_factors or [1.0] * variant.instances)[: variant.instances]
 
 
 def _work_s(variant: config.Variant, body_bytes: int) -> float:

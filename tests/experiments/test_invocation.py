@@ -83,3 +83,35 @@ def test_a_column_is_not_read_from_json() -> None:
     select = prediction_selector(Answers(prediction=0))
     assert select(b"3,4", "text/csv; charset=utf-8") == "3"
     assert select(b'{"a": 1}', "application/json") is None
+
+
+def test_every_parameter_of_boto3s_can_be_given_in_the_plan() -> None:
+    import botocore.session
+
+    given = {
+        "content_type": "text/csv",
+        "accept": "text/csv",
+        "target_model": "m",
+        "target_container_hostname": "h",
+        "inference_component_name": "c",
+        "enable_explanations": "`true`",
+        "session_id": "NEW_SESSION",
+        "prefix_aware_id": "p",
+    }
+    plan = load(find("ab"), [f"request.{key}='{value}'" for key, value in given.items()])
+    parameters = parameters_of_arm(plan, None)
+    assert parameters.pop("EndpointName") == "digits"
+    assert parameters == {
+        "ContentType": "text/csv",
+        "Accept": "text/csv",
+        "TargetModel": "m",
+        "TargetContainerHostname": "h",
+        "InferenceComponentName": "c",
+        "EnableExplanations": "`true`",
+        "SessionId": "NEW_SESSION",
+        "PrefixAwareId": "p",
+    }
+    shape = botocore.session.get_session().get_service_model("sagemaker-runtime")
+    known = set(shape.operation_model("InvokeEndpoint").input_shape.members)
+    others = {"EndpointName", "TargetVariant", "Body", "InferenceId", "CustomAttributes"}
+    assert known == parameters.keys() | others

@@ -1,6 +1,7 @@
 """A model server of its own process: one model behind SageMaker's container contract.
 
-GET /ping says that it is ready; POST /invocations predicts, from JSON or CSV to JSON or CSV.
+GET /ping says that it is ready; POST /invocations predicts, from JSON or CSV to JSON or CSV, and
+explains what it predicts where EnableExplanations asks for it.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, get_args
 
+import jmespath
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,9 +23,11 @@ from experiments.errors import AbreastError
 from experiments.local import http
 from experiments.local.http import Handler, Request, Response
 from experiments.local.models import digits
+from experiments.local.sessions import SESSION_ID, Sessions
 
 JSON = "application/json"
 CSV = "text/csv"
+_EXPLANATIONS = "x-amzn-sagemaker-enable-explanations"
 _NICENESS = 10
 
 Rows = NDArray[np.float64]
@@ -42,6 +46,7 @@ def application(predict: Predict, features: int) -> Handler:
     Predictions run one at a time in a thread of their own, so that pings are answered meanwhile.
     """
     worker = ThreadPoolExecutor(max_workers=1)
+    sessions = Sessions()
 
     async def handle(request: Request) -> Response:
         path = request.target.partition("?")[0]
@@ -52,14 +57,23 @@ def application(predict: Predict, features: int) -> Handler:
             return http.text(405, f"{path} takes {method}.")
         if path == "/ping":
             return Response(status=200, headers={}, body=b"")
+        of_session = sessions.answer(request.headers, request.body)
+        if not request.body and SESSION_ID in request.headers:
+            return Response(status=200, headers=of_session, body=b"")
         try:
             kind = _media_type(request.headers.get("content-type", ""))
             wanted = _wanted(request.headers.get("accept"), kind)
             rows = _rows(kind, request.body, features)
+            explains = _compiled(request.headers.get(_EXPLANATIONS))
         except _RefusedError as refused:
             return http.text(refused.status, str(refused))
-        labels = await asyncio.get_running_loop().run_in_executor(worker, predict, rows)
-        return Response(status=200, headers={"Content-Type": wanted}, body=_written(wanted, labels))
+        ask = asyncio.get_running_loop().run_in_executor
+        labels = await ask(worker, predict, rows)
+        body = _written(wanted, labels)
+        if explains is not None:
+            body = await ask(worker, _explained, explains, wanted, body, rows, labels, predict)
+            wanted = JSON
+        return Response(status=200, headers={"Content-Type": wanted, **of_session}, body=body)
 
     return handle
 
@@ -116,6 +130,40 @@ def _written(kind: str, labels: NDArray[np.int64]) -> bytes:
     if kind == JSON:
         return json.dumps({"predictions": [{"label": int(label)} for label in labels]}).encode()
     return "".join(f"{label}\n" for label in labels).encode()
+
+
+def _compiled(expression: str | None) -> Any:
+    """Return the JMESPath expression that says which records are explained."""
+    try:
+        return None if expression is None else jmespath.compile(expression)
+    except jmespath.exceptions.JMESPathError as error:
+        raise _RefusedError(400, f"EnableExplanations is not valid JMESPath: {error}") from None
+
+
+def _explained(
+    explains: Any, wanted: str, written: bytes, rows: Rows, labels: Any, predict: Predict
+) -> bytes:
+    """Return the answer in the layout of SageMaker Clarify's online explanations.
+
+    The method is occlusion (Zeiler and Fergus, 2014): a feature counts 1 where the label would be
+    another if it were 0, and otherwise 0. A record that is not to be explained has an empty list.
+    """
+    occluded = np.where(np.eye(rows.shape[1], dtype=bool), 0.0, rows[:, np.newaxis, :])
+    explanations = []
+    for label, without in zip(labels, occluded, strict=True):
+        try:
+            is_explained = explains.search({"label": int(label)}) is True
+        except jmespath.exceptions.JMESPathError:
+            is_explained = False
+        changes = predict(without) != label if is_explained else []
+        explanations.append([{"attributions": [{"attribution": [float(c)]}]} for c in changes])
+    return json.dumps(
+        {
+            "version": "1.0",
+            "predictions": {"content_type": wanted, "data": written.decode()},
+            "explanations": {"occlusion": explanations},
+        }
+    ).encode()
 
 
 async def _serve(handler: Handler, port: int) -> None:

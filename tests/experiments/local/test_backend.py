@@ -73,7 +73,7 @@ def test_a_model_server_has_its_calls_counted_timed_and_limited() -> None:
         clock = Clock()
         asked = asyncio.Event()
 
-        async def ask(_headers: object, body: bytes) -> Response:
+        async def ask(_headers: object, body: bytes, *, streamed: bool = False) -> Response:
             asked.set()
             await asyncio.sleep(0.02 if body == b"fast" else 20)
             return http.text(200, "well")

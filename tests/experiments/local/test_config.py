@@ -81,10 +81,28 @@ def test_the_built_in_endpoint_file_is_valid() -> None:
         ),
         (
             'name = "x"\n[variants.a]\nmodel = "digits-svm"\nurl = "http://127.0.0.1"',
-            "variants.a: needs exactly one of model, url and simulated; it has model and url",
+            "variants.a: needs exactly one of model, url, simulated, models, containers and "
+            "components; it has model and url",
             "",
         ),
         ('name = "x"\n[variants.a]', "it has none", ""),
+        (
+            'name = "x"\n[variants.a.models.m]\nload = "1s"',
+            "variants.a.models.m: needs exactly one of model, url and simulated; it has none",
+            "",
+        ),
+        (
+            'name = "x"\n[variants.a.components.c]\nsimulated = { constant = "1s" }\n'
+            '[variants.b.components.c]\nsimulated = { constant = "1s" }',
+            "the component c is of 2 variants",
+            "",
+        ),
+        (
+            'name = "x"\n[variants.a]\nsimulated = { constant = "1s" }\n[variants.a.autoscaling]\n'
+            'max = 2\ninvocations_per_instance = 9.0\nactivities = [{ at = "0s", instances = 3 }]',
+            "autoscaling.activities has more instances than 2",
+            "",
+        ),
         (
             'name = "x"\n[variants.a]\nurl = "https://127.0.0.1/p"',
             'variants.a.url = "https://127.0.0.1/p": must match pattern',

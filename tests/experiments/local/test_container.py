@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 
 import pytest
 
@@ -130,3 +131,83 @@ def test_a_server_that_is_not_there_is_not_healthy() -> None:
         return await Container(*address).is_healthy(0.1)
 
     assert asyncio.run(main()) is False
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def streamed(*pieces: bytes, most: int | None = None) -> tuple[list[bytes | str], list[int]]:
+    """Call twice a server that sends pieces one by one; read each answer, or `most` of its pieces.
+
+    Returns what came, an error as its text, and the requests seen a connection.
+    """
+    seen: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(seen)
+        seen.append(0)
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\nbody")
+                seen[number] += 1
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                if b"0\r\n\r\n" not in pieces:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+    async def main() -> list[bytes | str]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        container = Container(*server.sockets[0].getsockname())
+        came: list[bytes | str] = []
+        async with server, asyncio.timeout(20):
+            for _ in range(2):
+                response = await container.invoke({}, b"body", streamed=True)
+                assert (response.status, response.body) == (200, b"")
+                assert response.stream is not None
+                try:
+                    async with contextlib.aclosing(response.stream) as stream:
+                        async for piece in stream:
+                            came.append(piece)
+                            if len(came) == most:
+                                break
+                except OSError as error:
+                    came.append(str(error))
+            for connection in container._idle:
+                connection.transport.abort()
+            await asyncio.sleep(0.05)  # the server sees that, and closes its own
+        return came
+
+    return asyncio.run(main()), seen
+
+
+def test_a_stream_gives_each_piece_and_then_its_connection_back() -> None:
+    came, seen = streamed(CHUNKED, b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n")
+    assert (came, seen) == ([b"one", b"two"] * 2, [2])
+
+
+def test_a_stream_may_end_with_its_connection() -> None:
+    came, seen = streamed(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"one", b"two")
+    assert (came, seen) == ([b"one", b"two"] * 2, [1, 1])
+
+
+def test_a_stream_that_breaks_says_so_after_what_came() -> None:
+    came, seen = streamed(CHUNKED, b"3\r\none\r\n")
+    broken = "it closed the connection in the middle of its answer"
+    assert (came, seen) == ([b"one", broken] * 2, [1, 1])
+
+
+def test_a_stream_that_nobody_reads_to_its_end_takes_its_connection_with_it() -> None:
+    came, seen = streamed(CHUNKED, b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n", most=1)
+    assert came[0] == b"one"
+    assert seen == [1, 1]
+
+
+def test_a_stream_longer_than_what_may_wait_is_whole() -> None:
+    pieces = [b"3\r\n%03d\r\n" % number for number in range(120)]
+    came, _ = streamed(CHUNKED, b"".join(pieces), b"0\r\n\r\n")
+    assert came == [b"%03d" % number for number in range(120)] * 2

@@ -139,8 +139,11 @@ def test_a_clock_that_is_off_is_refused(
         ({"InferenceId": "x" * 65}, "inferenceId"),
         ({"CustomAttributes": "x" * 1025}, "customAttributes"),
         ({"CustomAttributes": "caf\u00e9"}, "customAttributes"),
-        ({"InferenceComponentName": "c"}, "not offered"),
-        ({"PrefixAwareId": "p"}, "PrefixAwareId is not offered"),
+        ({"CustomAttributes": "a\tb"}, "customAttributes"),
+        ({"InferenceComponentName": "c"}, "Inference component c not found"),
+        ({"TargetModel": "m", "TargetVariant": "svm"}, "TargetModel does not go with"),
+        ({"TargetContainerHostname": "h"}, "TargetContainerHostname does not go with"),
+        ({"PrefixAwareId": "p"}, "PrefixAwareId needs PREFIX_AWARE"),
     ],
 )
 def test_a_call_that_breaks_a_rule_is_a_validation_error(
@@ -361,13 +364,3 @@ def test_what_the_control_plane_does_not_know_is_refused(
     assert "DescribeEndpoint" in error.response["Error"]["Message"]
     error = error_of(connect(endpoint, "cloudwatch").list_metrics)
     assert error.response["Error"]["Code"] == "UnknownOperationException"
-
-
-def test_other_operations_of_the_runtime_are_refused(
-    endpoint: LocalEndpoint, connect: Connect
-) -> None:
-    client = connect(endpoint)
-    for call in (client.invoke_endpoint_with_response_stream, client.invoke_endpoint_async):
-        error = error_of(call, EndpointName="mixed", Body=b"{}")
-        assert error.response["Error"]["Code"] == "UnknownOperationException"
-        assert "not offered" in error.response["Error"]["Message"]

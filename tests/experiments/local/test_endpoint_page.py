@@ -1,6 +1,10 @@
 """The examples of docs/local-endpoint.md are endpoint files, and it names all that there is."""
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -8,9 +12,11 @@ import pytest
 
 from experiments.local import config
 from experiments.local.faults import Fault
+from experiments.local.process import LocalEndpoint
 from experiments.local.service_time import Distribution
 
 PAGE = (Path(__file__).parents[3] / "docs" / "local-endpoint.md").read_text(encoding="utf-8")
+(CLIENT,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -22,7 +28,10 @@ def test_an_example_is_an_endpoint_file(tmp_path: Path, example: str) -> None:
 
 
 def test_every_key_is_on_the_page() -> None:
-    tables = (config.Endpoint, config.Variant, config.Simulated, Fault)
+    tables = (
+        config.Endpoint, config.Variant, config.Simulated, config.Part, config.Key,
+        config.Capture, config.Autoscaling, config.Scaling, Fault,
+    )  # fmt: skip
     for table in tables:
         for name, field in table.model_fields.items():
             assert re.search(rf"\b{field.serialization_alias or name}\b", PAGE), name
@@ -32,3 +41,19 @@ def test_every_kind_is_on_the_page() -> None:
     for table, field in ((Fault, "kind"), (Distribution, "distribution")):
         for kind in get_args(table.model_fields[field].annotation):
             assert f"`{kind}`" in PAGE
+
+
+def test_the_client_of_the_page_runs(start: Callable[[str], LocalEndpoint]) -> None:
+    text = EXAMPLES[0].replace('served_log = "served.csv"', "")
+    running = start(text.replace('model = "digits-svm"', 'simulated = { constant = "1ms" }'))
+    ended = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        env=running.client_environment(os.environ),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    first, part, refused, status = ended.stdout.splitlines()
+    assert first == "blue {'predictions': [{'label': 0}]}"
+    assert "predictions" in part
+    assert "Variant red not found" in refused
+    assert status == "InService"

@@ -243,3 +243,44 @@ def test_a_port_in_use_is_named() -> None:
 def test_an_address_of_another_machine_is_named() -> None:
     with pytest.raises(EndpointError, match=r"203\.0\.113\.1"):
         http.listen("203.0.113.1", 0)
+
+
+async def pieces_of(count: int, fails: bool) -> Any:
+    for _ in range(count):
+        yield b"x" * 100_000
+    if fails:
+        raise RuntimeError("in the middle")
+
+
+def test_a_stream_is_sent_in_chunks_and_waits_for_its_reader() -> None:
+    async def handler(_: Request) -> Response:
+        return Response(status=200, headers={}, body=b"", stream=pieces_of(200, fails=False))
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"Transfer-Encoding: chunked" in head
+            assert b"Content-Length" not in head
+            await asyncio.sleep(0.05)  # more is waiting by now than the sockets hold
+            whole = 0
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                whole += size
+                await reader.readexactly(size + 2)
+            assert await reader.readexactly(2) == b"\r\n"
+            assert whole == 20_000_000
+
+    talk(client, handler)
+
+
+def test_a_stream_that_fails_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(_: Request) -> Response:
+        return Response(status=200, headers={}, body=b"", stream=pieces_of(1, fails=True))
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1_000_000)
+
+    talk(client, handler)
+    assert "A streamed answer failed" in caplog.text

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from experiments.local import http
 from experiments.local.backend import Simulated
 from experiments.local.clock import Clock
+from experiments.local.deployment import Deployment
 from experiments.local.instance import simulated
 from experiments.local.routing import Router
-from experiments.local.runtime import Deployment
 from experiments.local.served_log import ServedLog
 from experiments.local.server import application
 from tests.experiments.local.worlds import endpoint, signed

@@ -30,8 +30,9 @@ def ask(
     accept: str | None = None,
     method: str = "POST",
     target: str = "/invocations",
+    **more: str,
 ) -> Response:
-    named = {"content-type": content_type, "accept": accept}
+    named = {"content-type": content_type, "accept": accept, **more}
     headers = {name: value for name, value in named.items() if value is not None}
     request = Request(method=method, target=target, headers=headers, body=body)
     return asyncio.run(_run(application(sums, FEATURES)(request)))
@@ -191,3 +192,39 @@ def test_a_cache_that_cannot_be_used_is_done_without(
 
 def test_every_model_name_is_served() -> None:
     assert get_args(digits.ModelName) == ("digits-forest", "digits-svm")
+
+
+EXPLAIN = "x-amzn-sagemaker-enable-explanations"
+
+
+def test_a_record_is_explained_by_what_would_change_its_label() -> None:
+    # The label is the sum of three numbers: without a number it is another, unless that is 0.
+    answer = ask(b'{"instances": [[1, 0, 2], [0, 0, 0]]}', **{EXPLAIN: "`true`"})
+    said = json.loads(answer.body)
+    assert answer.headers["Content-Type"] == "application/json"
+    predictions = json.loads(said["predictions"]["data"])["predictions"]
+    assert predictions == [{"label": 3}, {"label": 0}]
+    assert said["predictions"]["content_type"] == "application/json"
+    attributed = [
+        [feature["attributions"][0]["attribution"][0] for feature in record]
+        for record in said["explanations"]["occlusion"]
+    ]
+    assert attributed == [[1, 0, 1], [0, 0, 0]]
+
+
+def test_the_expression_says_which_records_are_explained() -> None:
+    answer = ask(b"1,0,2\n0,0,0\n", "text/csv", **{EXPLAIN: "label > `2`"})
+    said = json.loads(answer.body)
+    assert said["predictions"] == {"content_type": "text/csv", "data": "3\n0\n"}
+    assert [len(record) for record in said["explanations"]["occlusion"]] == [3, 0]
+
+
+def test_an_expression_that_is_none_is_refused() -> None:
+    answer = ask(b"1,0,2", "text/csv", **{EXPLAIN: "label >"})
+    assert (answer.status, b"JMESPath" in answer.body) == (400, True)
+
+
+def test_a_session_is_opened_with_the_first_answer() -> None:
+    answer = ask(b"1,0,2", "text/csv", **{"x-amzn-sagemaker-session-id": "NEW_SESSION"})
+    assert (answer.status, answer.body) == (200, b"3\n")
+    assert "; Expires=" in answer.headers["x-amzn-sagemaker-new-session-id"]

@@ -70,6 +70,7 @@ def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpo
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
         "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
+        "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": running.url,
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
         "AWS_USE_FIPS_ENDPOINT": "false",
         "AWS_USE_DUALSTACK_ENDPOINT": "false",
@@ -240,3 +241,18 @@ def test_who_starts_an_endpoint_imports_neither_its_server_nor_its_models() -> N
         [sys.executable, "-c", script], env=child.environment(), text=True
     )
     assert said == "[]\n"
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_an_address_that_others_reach_is_warned_of(
+    file: Callable[[str], Path], host: str, warns: bool
+) -> None:
+    command = child.command("experiments.local.server", str(file(SIMULATED)), "--host", host)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment()
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        assert json.loads(server.stdout.readline())["url"].startswith(f"http://{host}:")
+        server.terminate()
+        assert (b"others may reach this endpoint" in server.stderr.read()) == warns

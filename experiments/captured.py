@@ -1,0 +1,59 @@
+"""A run's records against the endpoint's data capture, joined by InferenceId."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.errors import AbreastError
+
+
+class Joined(NamedTuple):
+    """How many requests have one captured event, how many that were answered have none, or more.
+
+    `foreign` are events that belong to none of the requests.
+    """
+
+    matched: int
+    missing: int
+    doubled: int
+    foreign: int
+
+
+def captured_ids(folder: Path) -> Counter[str]:
+    """Count the events of each InferenceId in a folder's .jsonl files; "" is those without one.
+
+    Raises:
+        AbreastError: there is no such file, or a line is no captured event.
+    """
+    ids: Counter[str] = Counter()
+    files = sorted(folder.rglob("*.jsonl"))
+    if not files:
+        raise AbreastError(
+            f"--capture {folder}: there is no .jsonl file in it.",
+            "Give the folder that data capture writes to, or a copy of its S3 prefix.",
+        )
+    for file in files:
+        # Lines end in \n only: JSON may hold what else Python takes for an end of line.
+        lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                ids[json.loads(line)["eventMetadata"].get("inferenceId", "")] += 1
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise AbreastError(
+                    f"{file}, line {number}: this is no event of SageMaker's data capture.",
+                    "Give a folder with files of data capture only.",
+                ) from None
+    return ids
+
+
+def join(requests: Iterable[tuple[str, bool]], captured: Counter[str]) -> Joined:
+    """Join requests, each its InferenceId and whether it was answered well, to captured events."""
+    asked = dict(requests)
+    return Joined(
+        matched=sum(captured[one] == 1 for one in asked),
+        missing=sum(is_ok and captured[one] == 0 for one, is_ok in asked.items()),
+        doubled=sum(captured[one] > 1 for one in asked),
+        foreign=sum(count for one, count in captured.items() if one not in asked),
+    )

@@ -1,0 +1,103 @@
+"""What Application Auto Scaling says of the variants that the endpoint file has it scale."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments.local import config
+from experiments.local.deployment import Deployment
+from experiments.local.service_error import ServiceError
+
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_METRIC = "SageMakerVariantInvocationsPerInstance"
+
+
+def describe_scalable_targets(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer DescribeScalableTargets."""
+    owner = f"arn:aws:iam::{account}:role/aws-service-role"
+    return {
+        "ScalableTargets": [
+            {
+                **resource,
+                "MinCapacity": table.min,
+                "MaxCapacity": table.max,
+                "RoleARN": f"{owner}/sagemaker.application-autoscaling.amazonaws.com/local",
+                "CreationTime": deployment.fleet.created_s,
+            }
+            for _, resource, table in _scaled(asked, account, deployment)
+            if resource["ResourceId"] in asked.get("ResourceIds", [resource["ResourceId"]])
+        ]
+    }
+
+
+def describe_scaling_policies(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer DescribeScalingPolicies."""
+    region = deployment.endpoint.region
+    policies = []
+    for name, resource, table in _scaled(asked, account, deployment):
+        policy = f"{name}-invocations"
+        if policy in asked.get("PolicyNames", [policy]):
+            arn = f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:local:policyName/{policy}"
+            policies.append(
+                {
+                    **resource,
+                    "PolicyARN": arn,
+                    "PolicyName": policy,
+                    "PolicyType": "TargetTrackingScaling",
+                    "TargetTrackingScalingPolicyConfiguration": {
+                        "TargetValue": table.invocations_per_instance,
+                        "PredefinedMetricSpecification": {"PredefinedMetricType": _METRIC},
+                    },
+                    "Alarms": [],
+                    "CreationTime": deployment.fleet.created_s,
+                }
+            )
+    return {"ScalingPolicies": policies}
+
+
+def describe_scaling_activities(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer DescribeScalingActivities, the latest first."""
+    resources = {name: resource for name, resource, _ in _scaled(asked, account, deployment)}
+    activities = []
+    for number, one in enumerate(deployment.fleet.activities, start=1):
+        if one.variant in resources:
+            is_over = one.ended_s is not None
+            activities.append(
+                {
+                    **resources[one.variant],
+                    "ActivityId": f"{one.variant}-{number}",
+                    "Description": f"Setting desired instance count to {one.after}.",
+                    "Cause": f"The endpoint file has autoscaling change it from {one.before}.",
+                    "StartTime": one.started_s,
+                    **({"EndTime": one.ended_s} if is_over else {}),
+                    "StatusCode": "Successful" if is_over else "InProgress",
+                }
+            )
+    return {"ScalingActivities": activities[::-1]}
+
+
+def _scaled(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> Iterator[tuple[str, dict[str, str], config.Autoscaling]]:
+    """Give each variant that is scaled and asked for, and how it is called here."""
+    endpoint = deployment.endpoint
+    if (namespace := asked["ServiceNamespace"]) != "sagemaker":
+        raise ServiceError(
+            400, "ValidationException", f"ServiceNamespace is {namespace}; here is only sagemaker."
+        )
+    if account != endpoint.account:
+        return
+    for name, variant in endpoint.variants.items():
+        resource = f"endpoint/{endpoint.name}/variant/{name}"
+        is_asked_for = (
+            asked.get("ResourceId", resource) == resource
+            and asked.get("ScalableDimension", DIMENSION) == DIMENSION
+        )
+        if variant.autoscaling is not None and is_asked_for:
+            names = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
+            yield name, {**names, "ResourceId": resource}, variant.autoscaling

@@ -1,0 +1,110 @@
+"""CloudWatch's reads of the endpoint's metrics: GetMetricData and GetMetricStatistics."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments.local.deployment import Deployment
+from experiments.local.metrics import UNITS, Samples, statistic
+from experiments.local.service_error import ServiceError
+
+NAMESPACE = "AWS/SageMaker"
+STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
+
+
+def get_metric_data(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer GetMetricData. Times in it and in the answer are in seconds since the epoch.
+
+    Raises:
+        ServiceError: a parameter is wrong, or an expression, which is not offered.
+    """
+    results = []
+    for query in asked["MetricDataQueries"]:
+        if "MetricStat" not in query:
+            raise _invalid("Expression is not offered by this local endpoint; give MetricStat.")
+        wanted = query["MetricStat"]
+        points = [
+            (at, _statistic(wanted["Stat"], samples))
+            for at, samples in _periods(asked, wanted["Metric"], wanted, account, deployment)
+        ]
+        if asked.get("ScanBy") != "TimestampAscending":
+            points.reverse()
+        if query.get("ReturnData", True):
+            results.append(
+                {
+                    "Id": query["Id"],
+                    "Label": query.get("Label", wanted["Metric"]["MetricName"]),
+                    "Timestamps": [at for at, _ in points],
+                    "Values": [value for _, value in points],
+                    "StatusCode": "Complete",
+                }
+            )
+    return {"MetricDataResults": results}
+
+
+def get_metric_statistics(
+    asked: Mapping[str, Any], account: str, deployment: Deployment
+) -> dict[str, Any]:
+    """Answer GetMetricStatistics. Times in it and in the answer are in seconds since the epoch.
+
+    Raises:
+        ServiceError: a parameter is wrong.
+    """
+    plain, extended = asked.get("Statistics", []), asked.get("ExtendedStatistics", [])
+    if not plain and not extended:
+        raise ServiceError(
+            400, "MissingParameter", "Give Statistics or ExtendedStatistics, or both."
+        )
+    for name in plain:
+        if name not in STATISTICS:
+            raise _invalid(f"Statistics has {name}; it may have {', '.join(STATISTICS)}.")
+    points = []
+    for at, samples in _periods(asked, asked, asked, account, deployment):
+        point: dict[str, Any] = {"Timestamp": at, "Unit": UNITS[asked["MetricName"]]}
+        point |= {name: _statistic(name, samples) for name in plain}
+        if extended:
+            point["ExtendedStatistics"] = {name: _statistic(name, samples) for name in extended}
+        points.append(point)
+    return {"Label": asked["MetricName"], "Datapoints": points}
+
+
+def _periods(
+    asked: Mapping[str, Any],
+    metric: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    account: str,
+    deployment: Deployment,
+) -> Iterator[tuple[int, Samples]]:
+    """Give the samples of each period, oldest first; of a metric that there is not, none."""
+    period_s = int(wanted["Period"])
+    if period_s < 1 or (period_s >= 60 and period_s % 60) or asked["EndTime"] <= asked["StartTime"]:
+        raise _invalid("Period must be a multiple of 60, and EndTime after StartTime.")
+    endpoint, name = deployment.endpoint, metric.get("MetricName")
+    dimensions = {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])}
+    variant = dimensions.pop("VariantName", None)
+    is_here = metric.get("Namespace") == NAMESPACE and dimensions == {"EndpointName": endpoint.name}
+    unit = UNITS.get(str(name))
+    if not is_here or account != endpoint.account or wanted.get("Unit", unit) != unit:
+        return
+    if unit is not None:
+        yield from deployment.metrics.samples(
+            str(name),
+            endpoint.variants if variant is None else [variant],
+            max(period_s, 60),
+            start_s=asked["StartTime"],
+            end_s=asked["EndTime"],
+            known_until_s=time.time() - endpoint.metrics_delay,
+        )
+
+
+def _statistic(name: str, samples: Samples) -> float:
+    try:
+        return statistic(name, samples)
+    except ValueError as error:
+        raise _invalid(str(error)) from None
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError(400, "InvalidParameterValue", message)

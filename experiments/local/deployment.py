@@ -1,0 +1,123 @@
+"""An endpoint as it runs, and what it remembers of each call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from experiments.local import config, parts
+from experiments.local.attempts import Attempts
+from experiments.local.backend import Backend, Reply
+from experiments.local.capture import CaptureLog
+from experiments.local.clock import Clock
+from experiments.local.fleet import Fleet, fleet_of
+from experiments.local.http import Request
+from experiments.local.metrics import Metrics
+from experiments.local.parameters import INFERENCE_ID
+from experiments.local.routing import Route, Router
+from experiments.local.served_log import Line, ServedLog
+
+
+@dataclass(slots=True)
+class Call:
+    """One invocation, as far as it has come."""
+
+    request: Request
+    at_s: float
+    """When it arrived, on the endpoint's clock."""
+    attempt: int
+    route: Route | None = None
+    reply: Reply | None = None
+    status: int | None = None
+    """The HTTP status of the answer; `None` where the client had gone."""
+    model_status: int | None = None
+    """What the model answered; 0 where it took too long, `None` where it was not asked."""
+    model_s: float | None = None
+    """How long the model took."""
+    first_chunk_s: float | None = None
+    is_broken: bool = False
+    """Whether its stream ended in an error."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Deployment:
+    """An endpoint as it runs: `backends` hold the instances of each variant."""
+
+    endpoint: config.Endpoint
+    backends: Mapping[str, Sequence[Backend]]
+    router: Router
+    clock: Clock
+    served_log: ServedLog
+    capture: CaptureLog | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    sessions: dict[str, Route] = field(default_factory=dict)
+    """Where the requests of each open session go."""
+    fleet: Fleet = field(init=False)
+    metrics: Metrics = field(init=False)
+    taken: dict[str, frozenset[str]] = field(init=False)
+    """The headers that each variant takes of those that tell parts apart."""
+    variant_of: dict[str, str] = field(init=False)
+    """The variant of each inference component."""
+
+    def __post_init__(self) -> None:
+        variants = self.endpoint.variants.items()
+        self.fleet = fleet_of(self.endpoint)
+        self.metrics = Metrics(self.endpoint.variants)
+        self.taken = {name: parts.taken(one) for name, one in variants}
+        self.variant_of = {part: name for name, one in variants for part in one.components}
+
+    def begin(self, request: Request) -> Call:
+        """Note that a call has arrived."""
+        at_s = self.clock.now_s()
+        attempt = self.attempts.attempt(request.headers.get("amz-sdk-invocation-id"))
+        return Call(request, at_s, attempt)
+
+    def end(self, call: Call) -> None:
+        """Count a call that has ended, and write it down."""
+        clock, route, reply = self.clock, call.route, call.reply
+        ended_at_s = clock.now_s()
+        if route is not None:
+            self.metrics.add(
+                route.variant,
+                self.fleet.variants[route.variant].current_instances,
+                max(0.0, ended_at_s - call.at_s - (call.model_s or 0.0)),
+                call.model_s,
+                call.model_status,
+                first_chunk_s=call.first_chunk_s,
+                is_broken=call.is_broken,
+            )
+        if self.served_log.is_kept:
+            self.served_log.write(
+                Line(
+                    inference_id=call.request.headers.get(INFERENCE_ID, ""),
+                    attempt=call.attempt,
+                    variant=route.variant if route else "",
+                    instance=route.instance + 1 if route else None,
+                    arrived_ns=clock.ns(call.at_s),
+                    wait_ns=round(reply.wait_s * 1e9) if reply else None,
+                    service_ns=round(reply.service_s * 1e9) if reply else None,
+                    ended_ns=clock.ns(ended_at_s),
+                    status=call.status,
+                    fault=route.fault.kind if route and route.fault else "",
+                )
+            )
+
+    def settle(self) -> None:
+        """Give the variants the weights and instances that they are to have, and route by them."""
+        self.fleet.settle()
+        for name, variant in self.fleet.variants.items():
+            self.router.set(name, variant.current_weight, variant.current_instances)
+
+    async def scale(self) -> None:
+        """Do what Application Auto Scaling does by the endpoint file, at its times."""
+        plans = sorted(
+            (scaling.at, name, scaling.instances)
+            for name, variant in self.endpoint.variants.items()
+            if variant.autoscaling is not None
+            for scaling in variant.autoscaling.activities
+        )
+        if plans:
+            await self.clock.started()
+        for at_s, name, instances in plans:
+            await self.clock.sleep_until(at_s)
+            self.fleet.scale(name, instances)
+            await self.clock.sleep_until(at_s + self.endpoint.update_takes)
+            self.settle()

@@ -1,0 +1,36 @@
+"""A stateful model's sessions, as SageMaker's container contract has it open and close them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+SESSION_ID = "x-amzn-sagemaker-session-id"
+NEW_SESSION_ID = "x-amzn-sagemaker-new-session-id"
+CLOSED_SESSION_ID = "x-amzn-sagemaker-closed-session-id"
+NEW_SESSION = "NEW_SESSION"
+_LIFETIME = timedelta(minutes=20)
+
+
+class Sessions:
+    """The sessions of one model: NEW_SESSION opens one, and an empty body in one closes it.
+
+    How a client closes a session is a container's own affair; this is how ours do it.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, datetime] = {}
+
+    def answer(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Return the headers that an answer has beside its own; none outside of a session."""
+        asked = headers.get(SESSION_ID)
+        if asked is None:
+            return {}
+        if asked == NEW_SESSION:
+            session, now = str(uuid4()), datetime.now(UTC)
+            while self._open and next(iter(self._open.values())) < now:
+                del self._open[next(iter(self._open))]  # the oldest come first
+            self._open[session] = expires = now + _LIFETIME
+            return {NEW_SESSION_ID: f"{session}; Expires={expires:%Y-%m-%dT%H:%M:%SZ}"}
+        if not body and self._open.pop(asked, None) is not None:
+            return {CLOSED_SESSION_ID: asked}
+        return {}

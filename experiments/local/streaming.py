@@ -1,0 +1,90 @@
+"""InvokeEndpointWithResponseStream: the parts of an answer as its container gives them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from experiments.local import eventstream, parameters
+from experiments.local.deployment import Call, Deployment
+from experiments.local.faults import STREAM_ERRORS
+from experiments.local.http import Response, chunk
+from experiments.local.runtime import FAULT, TIMED_OUT, ask, checked, deliver
+from experiments.local.service_error import ServiceError
+
+_FROM_CONTAINER = {
+    f"{parameters.PREFIX}content-type": "content-type",
+    parameters.CUSTOM_ATTRIBUTES: parameters.CUSTOM_ATTRIBUTES,
+}
+
+
+async def invoke_with_response_stream(
+    name: str, call: Call, account: str, deployment: Deployment
+) -> Response:
+    """Answer one InvokeEndpointWithResponseStream call; its stream may end in an error.
+
+    Raises:
+        ServiceError: as InvokeEndpoint does, before the first part.
+    """
+    try:
+        headers = checked(name, call.request, account, deployment, parameters.STREAM)
+        answered = await ask(call, headers, deployment, streamed=True)
+        call.status = 200
+    except BaseException as error:
+        call.status = error.status if isinstance(error, ServiceError) else None
+        deployment.end(call)
+        raise
+    said = {"Content-Type": eventstream.CONTENT_TYPE}
+    spoilt = deliver(call, said)
+    for header, theirs in _FROM_CONTAINER.items():
+        if theirs in answered.headers:
+            said[header] = answered.headers[theirs]
+    assert answered.stream is not None
+    messages = _messages(call, answered.stream, deployment)
+    if spoilt is None:
+        return Response(status=200, headers=said, body=b"", stream=messages)
+    # What goes wrong on its way goes wrong with the whole of it.
+    body = b"".join([chunk(one) async for one in messages]) + chunk(b"")
+    said["Transfer-Encoding"] = "chunked"
+    return Response(status=200, headers=said, body=body, spoilt=spoilt)
+
+
+async def _messages(
+    call: Call, pieces: AsyncGenerator[bytes], deployment: Deployment
+) -> AsyncGenerator[bytes]:
+    assert call.route is not None
+    fault = call.route.fault
+    failing = STREAM_ERRORS.get(fault.kind) if fault is not None else None
+    clock = deployment.clock
+    until = asyncio.get_running_loop().time() + deployment.endpoint.stream_timeout
+    error: bytes | None = None
+    try:
+        while error is None:
+            piece: bytes | None = None
+            try:
+                async with asyncio.timeout_at(until):
+                    piece = await anext(pieces, None)
+            except TimeoutError:
+                error = _broken("ModelInvocationTimeExceeded", TIMED_OUT.format("primary"))
+            except OSError as broken:
+                error = _broken("StreamBroken", f"The model server's answer broke: {broken}")
+            call.model_s = clock.now_s() - call.at_s
+            if piece is None:
+                break
+            if call.first_chunk_s is None:
+                call.first_chunk_s = call.model_s
+            yield eventstream.part(piece)
+            if failing is not None:
+                members = {"ErrorCode": "StreamBroken"} if failing == "ModelStreamError" else {}
+                error = eventstream.exception(failing, FAULT, **members)
+        if error is not None:
+            call.is_broken = True
+            yield error
+    except (GeneratorExit, asyncio.CancelledError):  # the client has gone
+        call.status = None
+        raise
+    finally:
+        await pieces.aclose()
+        deployment.end(call)
+
+
+def _broken(code: str, text: str) -> bytes:
+    return eventstream.exception("ModelStreamError", text, ErrorCode=code)

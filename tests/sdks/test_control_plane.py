@@ -1,0 +1,267 @@
+"""The control plane's reads, as boto3's service models have them, and the one change."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from experiments.local import process
+from experiments.local.process import LocalEndpoint
+from tests.sdks import clients
+
+FILE = """
+    name = "moved"
+    metrics_delay = "0s"
+    update_takes = "400ms"
+    served_log = "served.csv"
+    capture = { folder = "captured", share = "50%" }
+    [keys.other]
+    secret_access_key = "other"
+    account = "999999999999"
+    [variants.blue]
+    weight = 1
+    instances = 2
+    instance_type = "ml.c6i.large"
+    routing = "LEAST_OUTSTANDING_REQUESTS"
+    simulated = { constant = "20ms", workers = 4 }
+    [variants.blue.autoscaling]
+    max = 4
+    invocations_per_instance = 3000
+    activities = [{ at = "0s", instances = 3 }]
+    [variants.green]
+    weight = 0
+    simulated = { constant = "1ms" }
+    [[faults]]
+    kind = "model_error"
+    status = 503
+    variant = "green"
+    """
+START = datetime.now(UTC) - timedelta(minutes=5)
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
+    folder = tmp_path_factory.mktemp("moved")
+    (folder / "e.toml").write_text(FILE)
+    running = process.start(folder / "e.toml", log_dir=folder)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def connect(moved: LocalEndpoint) -> Iterator[Connect]:
+    made: list[Any] = []
+
+    def client(service: str, keys: tuple[str, str] = ("local", "local")) -> Any:
+        made.append(clients.boto3_client(moved, service, keys))
+        return made[-1]
+
+    yield client
+    for one in made:
+        one.close()
+
+
+def check(client: Any, operation: str, answer: Any) -> None:
+    """Hold an answer against the service model: its fields, and those it must have."""
+    given = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+    _check(client.meta.service_model.operation_model(operation).output_shape, given, operation)
+
+
+def _check(shape: Any, value: Any, where: str) -> None:
+    if shape.type_name == "structure":
+        assert set(value) <= set(shape.members), where
+        assert set(shape.required_members) <= set(value), where
+        for name, one in value.items():
+            _check(shape.members[name], one, f"{where}.{name}")
+    elif shape.type_name == "list":
+        for one in value:
+            _check(shape.member, one, where)
+    elif shape.type_name == "string":
+        assert not shape.enum or value in shape.enum, f"{where}: {value}"
+
+
+def invoke(client: Any, variant: str | None = None) -> str:
+    target = {} if variant is None else {"TargetVariant": variant}
+    answer = client.invoke_endpoint(EndpointName="moved", Body=b"", **target)
+    answer["Body"].read()
+    return str(answer["InvokedProductionVariant"])
+
+
+def raw(moved: LocalEndpoint, target: str, arguments: dict[str, Any], service: str) -> Any:
+    """Call as botocore would, but read the JSON as it is: a parser drops what it does not know."""
+    import urllib.request
+
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    body = json.dumps(arguments).encode()
+    headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+    request = AWSRequest("POST", f"{moved.url}/", headers=headers, data=body)
+    SigV4Auth(Credentials("local", "local"), service, moved.region).add_auth(request)
+    sent = urllib.request.Request(f"{moved.url}/", body, dict(request.headers))
+    with urllib.request.urlopen(sent) as answer:
+        return json.loads(answer.read())
+
+
+SCALED = {"ServiceNamespace": "sagemaker"}
+READS = [
+    ("sagemaker", "SageMaker", "DescribeEndpoint", {"EndpointName": "moved"}),
+    ("sagemaker", "SageMaker", "DescribeEndpointConfig", {"EndpointConfigName": "moved"}),
+    ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalableTargets", SCALED),
+    ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingPolicies", SCALED),
+    ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingActivities", SCALED),
+]
+
+
+@pytest.mark.parametrize(("service", "prefix", "operation", "arguments"), READS)
+def test_every_field_is_one_of_the_service_model(
+    moved: LocalEndpoint,
+    connect: Connect,
+    service: str,
+    prefix: str,
+    operation: str,
+    arguments: dict[str, Any],
+) -> None:
+    invoke(connect("sagemaker-runtime"))
+    answer = raw(moved, f"{prefix}.{operation}", arguments, service)
+    check(connect(service), operation, answer)
+
+
+def wait_until_in_service(client: Any) -> Any:
+    deadline = time.monotonic() + 20
+    while (found := client.describe_endpoint(EndpointName="moved"))["EndpointStatus"] != (
+        "InService"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_autoscaling_is_described_with_what_it_did(connect: Connect) -> None:
+    invoke(connect("sagemaker-runtime"))  # from the first invocation on time counts
+    time.sleep(0.05)
+    found = wait_until_in_service(connect("sagemaker"))
+    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 3
+    client = connect("application-autoscaling")
+    (target,) = client.describe_scalable_targets(**SCALED)["ScalableTargets"]
+    resource = "endpoint/moved/variant/blue"
+    dimension = "sagemaker:variant:DesiredInstanceCount"
+    assert (target["ResourceId"], target["ScalableDimension"]) == (resource, dimension)
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
+    one = {**SCALED, "ResourceId": resource, "ScalableDimension": dimension}
+    (policy,) = client.describe_scaling_policies(**one)["ScalingPolicies"]
+    assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 3000
+    (activity,) = client.describe_scaling_activities(**one)["ScalingActivities"]
+    assert activity["StatusCode"] == "Successful"
+    assert START < activity["StartTime"] < activity["EndTime"]
+    assert "count to 3" in activity["Description"]
+    other = {**SCALED, "ResourceId": "endpoint/moved/variant/green"}
+    assert client.describe_scaling_policies(**other)["ScalingPolicies"] == []
+    assert client.describe_scalable_targets(**SCALED, ResourceIds=["x"])["ScalableTargets"] == []
+    with pytest.raises(client.exceptions.ValidationException):
+        client.describe_scaling_policies(ServiceNamespace="ecs")
+    stranger = connect("application-autoscaling", ("other", "other"))
+    assert stranger.describe_scalable_targets(**SCALED)["ScalableTargets"] == []
+
+
+def test_weights_and_instances_change_after_a_while_and_routing_follows(connect: Connect) -> None:
+    runtime, client = connect("sagemaker-runtime"), connect("sagemaker")
+    assert {invoke(runtime) for _ in range(20)} == {"blue"}
+    wait_until_in_service(client)
+    change = [
+        {"VariantName": "blue", "DesiredWeight": 0.0},
+        {"VariantName": "green", "DesiredWeight": 2.0},
+    ]
+    arguments = {"EndpointName": "moved", "DesiredWeightsAndCapacities": change}
+    answer = client.update_endpoint_weights_and_capacities(**arguments)
+    assert answer["EndpointArn"] == "arn:aws:sagemaker:us-east-1:123456789012:endpoint/moved"
+    during = client.describe_endpoint(EndpointName="moved")
+    assert during["EndpointStatus"] == "Updating"
+    weights = [(v["CurrentWeight"], v["DesiredWeight"]) for v in during["ProductionVariants"]]
+    assert weights == [(1.0, 0.0), (0.0, 2.0)]
+    assert invoke(runtime) == "blue"
+    with pytest.raises(client.exceptions.ClientError, match="Cannot update in-progress endpoint"):
+        client.update_endpoint_weights_and_capacities(**arguments)
+    after = wait_until_in_service(client)
+    weights = [(v["CurrentWeight"], v["DesiredWeight"]) for v in after["ProductionVariants"]]
+    assert weights == [(0.0, 0.0), (2.0, 2.0)]
+    assert after["LastModifiedTime"] > after["CreationTime"]
+    with pytest.raises(client.exceptions.ClientError, match="server error"):
+        invoke(runtime)
+    back = [
+        {"VariantName": "blue", "DesiredWeight": 1.0, "DesiredInstanceCount": 4},
+        {"VariantName": "green", "DesiredWeight": 0.0},
+    ]
+    client.update_endpoint_weights_and_capacities(
+        EndpointName="moved", DesiredWeightsAndCapacities=back
+    )
+    assert wait_until_in_service(client)["ProductionVariants"][0]["CurrentInstanceCount"] == 4
+    assert {invoke(runtime) for _ in range(20)} == {"blue"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ([{"VariantName": "blue", "DesiredInstanceCount": 5}], "ResourceLimitExceeded"),
+        ([{"VariantName": "blue", "DesiredInstanceCount": 0}], "ValidationException"),
+        ([{"VariantName": "blue", "DesiredWeight": 0.0}], "ValidationException"),
+        ([{"VariantName": "none", "DesiredWeight": 1.0}], "ValidationException"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    connect: Connect, changes: list[dict[str, Any]], code: str
+) -> None:
+    client = connect("sagemaker")
+    wait_until_in_service(client)
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        client.update_endpoint_weights_and_capacities(
+            EndpointName="moved", DesiredWeightsAndCapacities=changes
+        )
+    assert caught.value.response["Error"]["Code"] == code
+
+
+def test_an_endpoint_is_found_by_the_keys_of_its_account_only(connect: Connect) -> None:
+    client = connect("sagemaker", ("other", "other"))
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        client.describe_endpoint(EndpointName="moved")
+    assert ":999999999999:endpoint/moved" in caught.value.response["Error"]["Message"]
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"EndpointName": "moved"}'])
+def test_a_body_that_cannot_be_read_is_a_validation_error(connect: Connect, body: str) -> None:
+    client = connect("sagemaker")
+
+    def replace(params: dict[str, Any], **_: object) -> None:
+        params["body"] = body.encode()
+
+    client.meta.events.register("before-call.sagemaker", replace)
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        client.update_endpoint_weights_and_capacities(
+            EndpointName="moved", DesiredWeightsAndCapacities=[{"VariantName": "blue"}]
+        )
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments", "key"),
+    [
+        ("sagemaker", "describe-endpoint", ["--endpoint-name", "moved"], "EndpointArn"),
+        (
+            "application-autoscaling",
+            "describe-scalable-targets",
+            ["--service-namespace", "sagemaker"],
+            "ScalableTargets",
+        ),
+    ],
+)
+def test_the_aws_cli_reads_it(
+    moved: LocalEndpoint, service: str, operation: str, arguments: list[str], key: str
+) -> None:
+    ended = clients.command(moved, service, operation, *arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)[key]
