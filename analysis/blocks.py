@@ -1,0 +1,241 @@
+"""Is one arm faster than the other in several runs: the report of runs that are judged together."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from analysis.compare import LATENCY_METRICS
+from analysis.conditions import alike
+from analysis.read import Run
+from analysis.results import (
+    SCHEMA_VERSION,
+    Check,
+    Counts,
+    Difference,
+    Measure,
+    Report,
+    RunInfo,
+    RunValues,
+    Verdict,
+)
+from analysis.runs import (
+    ERROR_RATE,
+    ArmRun,
+    Design,
+    arm_run,
+    check_runs,
+    completed,
+    difference,
+)
+from analysis.samples import measures_of
+from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
+from analysis.verdict import classify, holm, judge
+from experiments.errors import PlanError
+
+METHOD = {
+    "blocks": "Each run gives one number a metric and arm. Student's paired t-test is on the "
+    "differences between the arms, run by run, of log latencies and of error rates.",
+    "separate": "Each run gives one number a metric. Student's t-test with pooled variance is on "
+    "the log latencies and the error rates of the two sides' runs.",
+}
+_ERRORS = (
+    "The interval of an error rate is never narrower than Newcombe's of all its requests. "
+    "Guarded metrics are corrected by Holm."
+)
+_DEPLOYED_ANEW = (
+    "Whether another deployment would give the same, unless the endpoint was deployed anew for "
+    "each of these runs."
+)
+_MOST_RUNS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Side:
+    """One side of a comparison: runs, each with the arm that it gives, and what that arm did."""
+
+    name: str
+    of: tuple[tuple[Run, str], ...]
+    numbers: tuple[ArmRun, ...]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The measured requests of all runs, under this side's name."""
+        parts = [rows[rows["arm"] == arm] for rows, arm in ((r.measured, a) for r, a in self.of)]
+        return pd.concat(parts, ignore_index=True).assign(arm=self.name)
+
+
+def side(name: str, of: Sequence[tuple[Run, str]]) -> Side:
+    """Make a side from runs, each with the arm that it gives."""
+    return Side(name=name, of=tuple(of), numbers=tuple(arm_run(run, arm) for run, arm in of))
+
+
+def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Report:
+    """Compare the arms of two or more runs of one plan, run by run.
+
+    `allowed` names conditions in which the runs may differ.
+
+    Raises:
+        AbreastError: the plans compare nothing, or not the same; or the runs cannot be compared.
+    """
+    kept, complete = completed(runs)
+    first = kept[0].plan
+    for run in kept:
+        if run.plan.compare is None:
+            raise PlanError(
+                f"{run.path}: its plan compares nothing: it has no [compare].",
+                "Give runs of a plan that has, or see abreast regression.",
+            )
+        if run.plan.arms != first.arms or run.plan.compare != first.compare:
+            raise PlanError(
+                f"{run.path}: its [arms] or [compare] are not those of {kept[0].path}.",
+                "Give runs of one plan.",
+            )
+    sides = [side(arm, [(run, arm) for run in kept]) for arm in first.arms]
+    (baseline,) = (each for each in sides if each.name == first.comparison.baseline)
+    others = [each for each in sides if each is not baseline]
+    same = [alike(each.of, allowed) for each in sides]
+    guarded = first.comparison.guarded
+    refusal = None
+    if len(kept) < 2:
+        refusal = "One complete run does not show how much runs differ; make at least 2."
+    measures = measures_of(kept[0])
+    asked = [
+        (metric, measure, guarded.get(metric) if measure == measures[0] else None)
+        for measure in measures
+        for metric in dict.fromkeys((*LATENCY_METRICS, *guarded))
+        if metric != ERROR_RATE
+    ]
+    differences = [
+        compared(baseline, arm, metric, measure, design="blocks", margin=margin, refusal=refusal)
+        for arm in others
+        for metric, measure, margin in [*asked, (ERROR_RATE, measures[0], guarded[ERROR_RATE])]
+    ]
+    differences = [called(item, len(kept)) for item in holm(differences)]
+    checks = (complete, max(same, key=lambda check: check.state == "warn"), *check_runs(kept))
+    return report_of(
+        "compare", baseline, others, differences, checks,
+        judge(differences, checks, None), "blocks",
+    )  # fmt: skip
+
+
+def compared(
+    baseline: Side,
+    arm: Side,
+    metric: str,
+    measure: Measure,
+    *,
+    design: Design,
+    margin: float | None,
+    refusal: str | None = None,
+) -> Difference:
+    """Compare two sides in one metric."""
+    return difference(
+        baseline.numbers,
+        arm.numbers,
+        metric,
+        measure,
+        names=(baseline.name, arm.name),
+        design=design,
+        margin=margin,
+        refusal=refusal,
+    )
+
+
+def called(item: Difference, runs: int) -> Difference:
+    """Call one metric of `runs` runs a side, as that of one run is called."""
+    if item.call == "refused":
+        return item
+    call, reason = classify(replace(item, reason=_more_runs(item, runs)), 0.0)
+    return replace(item, call=call, reason=reason)
+
+
+def _more_runs(item: Difference, runs: int) -> str:
+    """Say how many more runs would settle it: an interval shrinks with the root of their number."""
+    estimate, none = (item.difference, 0.0) if item.unit == "share" else (item.ratio, 1.0)
+    if estimate is None or estimate.interval.low is None or estimate.interval_90.high is None:
+        return "there is no interval"
+    change, margin = estimate.value - none, item.margin or 0.0
+    # Below its margin a metric waits to pass, by the upper end; above, to fail, by the lower.
+    is_below = change < margin
+    half = (
+        estimate.interval_90.high - estimate.value
+        if is_below
+        else estimate.value - estimate.interval.low
+    )
+    room = margin - change if is_below else change
+    needed = math.ceil(runs * (half / room) ** 2) if room > 0 else _MOST_RUNS + 1
+    if needed > _MOST_RUNS:
+        return "it lies at the margin, and no sensible number of runs would settle it"
+    more = max(needed - runs, 1)
+    return f"about {more} more {'run' if more == 1 else 'runs'} a side would settle it"
+
+
+def report_of(
+    question: str,
+    baseline: Side,
+    others: Sequence[Side],
+    differences: Sequence[Difference],
+    checks: tuple[Check, ...],
+    verdict: Verdict,
+    design: Design,
+) -> Report:
+    """Put together the report of several runs; it is named after the last of them."""
+    sides = (baseline, *others)
+    last = max((run for each in sides for run, _ in each.of), key=lambda run: run.id)
+    rows = {each.name: each.rows for each in sides}
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        question="regression" if question == "regression" else "compare",
+        run=_run_info(last, sides),
+        verdict=verdict,
+        checks=checks,
+        arms=tuple(
+            replace(
+                arm_summary(
+                    each.of[0][0], rows[each.name].assign(arm=each.of[0][1]), each.of[0][1]
+                ),
+                name=each.name,
+            )
+            for each in sides
+        ),
+        differences=tuple(differences),
+        shifts=(),
+        slo=(),
+        answers=None,
+        errors=error_kinds(pd.concat(rows.values(), ignore_index=True)),
+        method=(METHOD[design], _ERRORS),
+        cannot_tell=(
+            *([] if last.plan.endpoint.config else [_DEPLOYED_ANEW]),
+            *cannot_tell(last),
+        ),
+        runs=tuple(value for each in sides for value in _values(each, differences)),
+    )
+
+
+def _run_info(last: Run, sides: Sequence[Side]) -> RunInfo:
+    runs = {run.id: run for each in sides for run, _ in each.of}
+    names = ("planned", "ended", "dropped", "unsent", "missing")
+    counts = {name: sum(run.counts[name] for run in runs.values()) for name in names}
+    return replace(run_info(last, last.measured), counts=Counts(**counts))
+
+
+def _values(each: Side, differences: Sequence[Difference]) -> list[RunValues]:
+    guarded = {
+        item.metric: item.measure
+        for item in differences
+        if item.margin is not None and each.name in (item.arm, item.baseline)
+    }
+    return [
+        RunValues(
+            run=run.id,
+            arm=each.name,
+            started_at=run.manifest["started_at"],
+            requests=numbers.sent,
+            failed=numbers.failed,
+            values={metric: numbers.number(metric, measure) for metric, measure in guarded.items()},
+            subject=run.manifest.get("subject", {}),
+        )
+        for (run, _), numbers in zip(each.of, each.numbers, strict=True)
+    ]

@@ -1,0 +1,255 @@
+"""Several runs as one experiment: each gives one number a metric, and the runs are the sample.
+
+The requests of a run share its luck, the machine, the hour and the deployment, however many there
+are; only other runs show how much of a difference is luck (Kalibera and Jones, 2013, Rigorous
+benchmarking in reasonable time). Latencies are compared on a log scale, where a ratio is a sum.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
+from scipy.stats import binomtest
+
+from analysis.error_rates import wilson
+from analysis.noise import Precision, precision
+from analysis.read import Run
+from analysis.results import Check, Difference, Estimate, Interval, Measure
+from analysis.samples import latencies_ms, latency_rows, measures_of
+from analysis.validity import check_run
+from analysis.windows import Floats
+from experiments.errors import RunFolderError
+from experiments.plan import quantile_of
+
+ERROR_RATE = "error_rate"
+Design = Literal["blocks", "separate"]
+"""blocks: both arms in each run, compared run by run. separate: each run is of one arm."""
+_WORST = ("ok", "warn", "fail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArmRun:
+    """What one arm did in one run.
+
+    `latencies_ms` are those of each measure, and `known_to_ms` below which of them every one is
+    known. `unassigned` counts failures of the run that may be of this arm or of another.
+    """
+
+    sent: int
+    failed: int
+    latencies_ms: Mapping[Measure, Floats]
+    known_to_ms: Mapping[Measure, float]
+    unassigned: int = 0
+
+    def number(self, metric: str, measure: Measure) -> float | None:
+        """Give the run's one number: a latency in milliseconds, or a share; `None`: not known."""
+        if metric == ERROR_RATE:
+            return self.failed / self.sent if self.sent and not self.unassigned else None
+        values, quantile = self.latencies_ms[measure], quantile_of(metric)
+        if not values.size:
+            return None
+        if quantile is None:
+            found = float(values.mean())
+        else:
+            found = float(np.quantile(values, quantile, method="inverted_cdf"))
+        return found if 0 < found < self.known_to_ms[measure] else None
+
+    def beyond(self, metric: str, measure: Measure) -> int:
+        """Count the requests beyond a percentile; of a mean, all."""
+        size = self.latencies_ms[measure].size
+        quantile = quantile_of(metric)
+        return size if quantile is None else int(size * min(quantile, 1 - quantile))
+
+
+def arm_run(run: Run, arm: str) -> ArmRun:
+    """Take what an arm did from a run's records."""
+    rows = run.measured
+    sent = rows[rows["outcome"] != "dropped"]
+    failed = sent["outcome"] != "ok"
+    own = sent["arm"] == arm
+    known = latency_rows(sent[own])
+    found = {measure: latencies_ms(known, measure) for measure in measures_of(run)}
+    return ArmRun(
+        sent=int(own.sum()),
+        failed=int((own & failed).sum()),
+        latencies_ms={measure: values for measure, (values, _) in found.items()},
+        known_to_ms={measure: known_to for measure, (_, known_to) in found.items()},
+        unassigned=int((failed & sent["arm"].isna()).sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A mean difference over runs, with its standard error and degrees of freedom."""
+
+    value: float
+    error: float
+    freedom: int
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Give Student's two-sided interval."""
+        half = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        return self.value - half, self.value + half
+
+    @property
+    def p_value(self) -> float:
+        """Give Student's two-sided p-value of no difference."""
+        if self.error == 0:
+            return float(self.value == 0)
+        return 2 * float(stdtr(self.freedom, -abs(self.value / self.error)))
+
+
+def change(baseline: ArrayLike, arm: ArrayLike, design: Design) -> Change:
+    """Compare the runs' numbers: by the paired t-test in blocks, else by that of pooled variance.
+
+    Two blocks or three runs are the fewest that show a spread.
+    """
+    a, b = np.asarray(baseline, dtype=np.float64), np.asarray(arm, dtype=np.float64)
+    if design == "blocks":
+        d = b - a
+        error = float(d.std(ddof=1)) / math.sqrt(d.size)
+        return Change(value=float(d.mean()), error=error, freedom=d.size - 1)
+    freedom = a.size + b.size - 2
+    squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
+    error = math.sqrt(squares / freedom * (1 / a.size + 1 / b.size))
+    return Change(value=float(b.mean() - a.mean()), error=error, freedom=freedom)
+
+
+def difference(
+    baseline: Sequence[ArmRun],
+    arm: Sequence[ArmRun],
+    metric: str,
+    measure: Measure,
+    *,
+    names: tuple[str, str],
+    design: Design,
+    margin: float | None,
+    refusal: str | None = None,
+) -> Difference:
+    """Compare two sides of runs in one metric; it is not called yet, except where it is refused.
+
+    `names` are those of the baseline and of the arm. With a `refusal`, which says why the runs
+    are too few, the values are given and nothing else. `tail_requests` is that of all runs of the
+    side that has fewer; a verdict needs as many as in one run.
+    """
+    sides = [[run.number(metric, measure) for run in side] for side in (baseline, arm)]
+    before, after = (np.array([v for v in side if v is not None]) for side in sides)
+    is_share = metric == ERROR_RATE
+    if is_share:
+        tail = sum(run.failed for run in (*baseline, *arm))
+        carries: Precision = "enough"
+    else:
+        tail = min(sum(run.beyond(metric, measure) for run in side) for side in (baseline, arm))
+        carries = precision(tail)
+    unknown = sum(value is None for side in sides for value in side)
+    if refusal is None and unknown:
+        refusal = f"{unknown} of the runs have no {metric}: it reaches requests that timed out, "
+        refusal += "or failures that name no arm."
+    if refusal is None and carries == "refused":
+        refusal = f"Only {tail} requests of a side lie beyond {metric}, over all its runs."
+    ratio = apart = p_value = None
+    if refusal is None and is_share:
+        apart, p_value = _error_rates(baseline, arm, change(before, after, design))
+    elif refusal is None:
+        found = change(np.log(before), np.log(after), design)
+        ratio, p_value = _ratio(found), found.p_value
+    means = [_mean(side, is_share=is_share) for side in (before, after)]
+    return Difference(
+        arm=names[1],
+        baseline=names[0],
+        metric=metric,
+        measure="outcome" if is_share else measure,
+        unit="share" if is_share else "ms",
+        baseline_value=means[0],
+        arm_value=means[1],
+        ratio=ratio,
+        difference=apart,
+        margin=margin,
+        tail_requests=tail,
+        precision=carries if refusal is None else "refused",
+        call="undecided" if refusal is None else "refused",
+        p_value=p_value,
+        p_value_holm=None,
+        autocorrelation=None,
+        reason=refusal,
+    )
+
+
+def _mean(values: Floats, *, is_share: bool) -> float | None:
+    if not values.size:
+        return None
+    return float(values.mean()) if is_share else math.exp(float(np.log(values).mean()))
+
+
+def _ratio(found: Change) -> Estimate:
+    def interval(level: float) -> Interval:
+        low, high = found.interval(level)
+        return Interval(low=math.exp(low), high=math.exp(high), level=level)
+
+    return Estimate(value=math.exp(found.value), interval=interval(0.95), interval_90=interval(0.9))
+
+
+def _error_rates(
+    baseline: Sequence[ArmRun], arm: Sequence[ArmRun], over_runs: Change
+) -> tuple[Estimate, float]:
+    """Take the wider of what runs show and what independent requests would.
+
+    Runs without any failure do not differ, and would otherwise show a certainty that so few
+    requests do not carry. The second interval is Newcombe's (1998, method 10).
+    """
+    failed = [sum(run.failed for run in side) for side in (baseline, arm)]
+    sent = [sum(run.sent for run in side) for side in (baseline, arm)]
+
+    def interval(level: float) -> Interval:
+        (low_a, high_a), (low_b, high_b) = (
+            (w.low or 0.0, w.high or 0.0)
+            for w in (wilson(x, n, level) for x, n in zip(failed, sent, strict=True))
+        )
+        a, b = failed[0] / sent[0], failed[1] / sent[1]
+        low, high = over_runs.interval(level)
+        low = min(low, b - a - math.hypot(b - low_b, high_a - a))
+        high = max(high, b - a + math.hypot(high_b - b, a - low_a))
+        return Interval(low=max(low, -1.0), high=min(high, 1.0), level=level)
+
+    exact = binomtest(failed[1], sum(failed), sent[1] / sum(sent)).pvalue if sum(failed) else 1.0
+    estimate = Estimate(value=over_runs.value, interval=interval(0.95), interval_90=interval(0.9))
+    return estimate, max(float(exact), over_runs.p_value)
+
+
+def completed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], Check]:
+    """Leave out the runs that did not come to their end, and say so.
+
+    Raises:
+        RunFolderError: none did.
+    """
+    kept = tuple(run for run in runs if run.manifest["ended_as"] == "complete")
+    left = [f"{run.id} ({run.manifest['ended_as']})" for run in runs if run not in kept]
+    if not kept:
+        raise RunFolderError(
+            f"None of {', '.join(left) or 'the runs'} came to its end.", "Make the runs again."
+        )
+    if not left:
+        return kept, Check("runs", "Runs complete", "ok", f"all {len(kept)} came to their end")
+    said = f"{len(left)} of {len(runs)} are left out: {', '.join(left)}"
+    return kept, Check("runs", "Runs complete", "warn", said, "Make them again.")
+
+
+def check_runs(runs: Sequence[Run]) -> tuple[Check, ...]:
+    """Make every check of every run; each is given once, with the worst that was found."""
+    found: dict[str, list[tuple[str, Check]]] = {}
+    for run in runs:
+        for check in check_run(run):
+            found.setdefault(check.name, []).append((run.id, check))
+    checks = []
+    for name, of_runs in found.items():
+        where, worst = max(of_runs, key=lambda pair: _WORST.index(pair[1].state))
+        odd = sum(check.state != "ok" for _, check in of_runs)
+        said = f"in each of {len(of_runs)} runs"
+        if odd:
+            said = f"in {odd} of {len(of_runs)} runs; in {where}: {worst.finding}"
+        checks.append(Check(name, worst.title, worst.state, said, worst.next_step))
+    return tuple(checks)

@@ -1,0 +1,72 @@
+"""The accepted runs of a plan, kept so that a later release can be held against them.
+
+What is kept is a copy of all that a judge reads, the manifest, the plan and the records, in a run
+folder of its own. So it outlives the run's own folder, is checked like any other run, and can be
+asked for a metric that nobody guarded when it was made.
+"""
+
+import shutil
+from pathlib import Path
+
+from experiments import run_folder
+from experiments.errors import RunFolderError
+from experiments.run_folder import RunFolder
+
+STORES = Path("reports/baselines")
+"""Where the stores are by default, a folder for each plan."""
+_KEPT = ("manifest.json", "plan.toml", "requests.parquet", "health.parquet", "payloads.parquet")
+
+
+def add(run: RunFolder, store: Path | None) -> RunFolder:
+    """Keep a run that came to its end, in a store or in the default one of its plan.
+
+    Raises:
+        RunFolderError: it did not come to its end, or is there already.
+        OSError: it cannot be copied.
+    """
+    manifest = run_folder.read_manifest(run)
+    if manifest["ended_as"] != "complete":
+        raise RunFolderError(
+            f"{run.path}: ended as {manifest['ended_as']}.", "Only a complete run is a baseline."
+        )
+    kept = RunFolder((store or STORES / manifest["plan_name"]) / run.run_id)
+    if kept.path.exists():
+        raise RunFolderError(f"{kept.path}: is there already.", "Drop it first to replace it.")
+    unfinished = kept.path.with_name(f".{run.run_id}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700, parents=True)
+    for name in _KEPT:
+        shutil.copy2(run.path / name, unfinished / name)
+    unfinished.replace(kept.path)
+    return kept
+
+
+def stores(store: Path | None) -> tuple[Path, ...]:
+    """Give the one store, or every default one."""
+    return (store,) if store else tuple(sorted(STORES.glob("*/")))
+
+
+def runs(store: Path, last: int | None = None) -> tuple[RunFolder, ...]:
+    """Give a store's runs from the oldest on, or the last of them only."""
+    kept = tuple(RunFolder(path.parent) for path in sorted(store.glob("[!.]*/manifest.json")))
+    return kept[-last:] if last else kept
+
+
+def find(run_id: str, store: Path | None) -> RunFolder:
+    """Find a kept run by its id.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    for each in stores(store):
+        for kept in runs(each):
+            if kept.run_id == run_id:
+                return kept
+    raise RunFolderError(
+        f"{run_id}: is no run of {store or STORES}.", "See `abreast baseline list`."
+    )
+
+
+def drop(kept: RunFolder) -> None:
+    """Remove a kept run; what it was copied from stays."""
+    shutil.rmtree(kept.path)

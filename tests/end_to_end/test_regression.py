@@ -1,0 +1,200 @@
+"""The gate through the whole program: runs made, judged, kept as a baseline, and refused."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from jsonschema import validate
+from junitparser import JUnitXml
+
+import analysis
+from tests.end_to_end.conftest import ROOT, Command, command, environment, manifest_of, only_run
+
+ENDPOINT = """
+name = "shop"
+[variants.current]
+simulated = {{ distribution = "lognormal", median = "200ms", sigma = 0.2, workers = 32 }}
+[variants.candidate]
+simulated = {{ distribution = "lognormal", median = "{median}", sigma = 0.2, workers = 32 }}
+"""
+
+PLAN = """
+question = "regression"
+seed = 5
+[endpoint]
+name = "shop"
+target = "local"
+config = "shop.endpoint.toml"
+[arms.current]
+[arms.candidate]
+[request]
+payloads = "rows.jsonl"
+content_type = "application/json"
+[traffic]
+routing = "paired"
+rate = 60
+warmup = "1s"
+duration = "4s"
+slots = 64
+[regression]
+baseline = "current"
+runs_per_side = 3
+margins = { p50 = "25%", error_rate = "2pp" }
+"""
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A plan whose candidate is half as slow again, and both slow beside this machine."""
+    (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT.format(median="300ms"))
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
+    path = tmp_path / "gate.toml"
+    path.write_text(PLAN)
+    return path
+
+
+def runs_of(series: Path) -> list[Path]:
+    return sorted((series / "runs").iterdir())
+
+
+@pytest.mark.alone
+def test_a_slower_candidate_fails_and_its_runs_can_be_kept_and_judged_again(
+    abreast: Command, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    compared = ("--set", 'compare={ baseline = "current", margins = { p50 = "25%" } }')
+    ended = abreast("run", str(gate), *compared)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "Regression: candidate is worse than current: p50 +" in ended.stdout
+    assert "✗ FAIL" in ended.stdout
+    assert "::error title=abreast Regression::Regression: candidate is worse" in ended.stderr
+    assert "::error" not in ended.stdout
+    assert "### ✗ Regression: candidate" in (tmp_path / "summary.md").read_text()
+
+    series = only_run(tmp_path / "reports")
+    assert manifest_of(series)["ended_as"] == "complete"
+    assert [manifest_of(run)["seed"] for run in runs_of(series)] == [5, 6, 7]
+    report = json.loads((series / "report.json").read_text())
+    validate(report, json.loads((ROOT / "reports" / "report.schema.json").read_text()))
+    assert report["run"]["id"] == series.name
+    assert [(run["run"], run["arm"]) for run in report["runs"]] == [
+        (run.name, arm) for arm in ("current", "candidate") for run in runs_of(series)
+    ]
+    suite = next(iter(JUnitXml.fromfile(str(series / "junit.xml"))))
+    (failed,) = [case for case in suite if case.is_failure]
+    assert (failed.classname, failed.name) == ("candidate against current", "p50")
+
+    let_pass = ("--fail-on", "untrusted,undecided", "--quiet")
+    again = abreast("report", str(series), *let_pass)
+    assert (again.returncode, again.stdout.strip()) == (0, report["verdict"]["sentence"])
+    same = abreast("regression", *map(str, runs_of(series)), "--out", "written", "--quiet")
+    assert (same.returncode, same.stdout) == (1, again.stdout)
+    assert (tmp_path / "written" / "junit.xml").is_file()
+    by_run = abreast("compare", str(series))
+    assert by_run.returncode == 1, by_run.stdout + by_run.stderr
+    assert "Don't ship candidate: at p50 it is slower than current" in by_run.stdout
+
+    kept = abreast("baseline", "add", str(series))
+    assert len(kept.stdout.splitlines()) == 3
+    listed = abreast("baseline", "list").stdout
+    assert "reports/baselines/gate: 3 runs" in listed
+    assert "p50 differs by" in listed
+    first, *others = (run.name for run in runs_of(series))
+    shown = abreast("baseline", "show", first).stdout
+    assert "client CPU:" in shown
+    assert "model of current:" in shown
+    dropped = abreast("baseline", "drop", *others)
+    assert len(dropped.stdout.splitlines()) == 2
+    alone = abreast(
+        "regression", "--baseline-store", "reports/baselines/gate", "--last", "10",
+        "--against", *(str(run) for run in runs_of(series) if run.name != first),
+    )  # fmt: skip
+    assert alone.returncode == 3, alone.stdout + alone.stderr
+    said = " ".join(alone.stdout.split())
+    assert "1 run of the baseline and 2 of the candidate: too few" in said
+
+
+@pytest.mark.alone
+def test_the_same_model_again_does_not_fail(abreast: Command, gate: Path, tmp_path: Path) -> None:
+    (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT.format(median="200ms"))
+    ended = abreast("run", str(gate), "--json")
+    assert ended.returncode in (0, 3, 4), ended.stdout + ended.stderr
+    assert json.loads(ended.stdout)["question"] == "regression"
+
+
+def test_abba_makes_runs_of_one_arm_and_one_of_each_tells_nothing(
+    abreast: Command, gate: Path, tmp_path: Path
+) -> None:
+    short = ("--set", "regression.order=abba", "--set", "traffic.duration=2s", "--quiet")
+    ended = abreast("run", str(gate), *short, "--set", "regression.runs_per_side=1")
+    assert ended.returncode in (3, 4), ended.stdout + ended.stderr
+    assert "below 3 it ends in cannot tell" in ended.stderr
+    before, after = runs_of(only_run(tmp_path / "reports"))
+    assert analysis.read_run(before).requests["arm"].unique().tolist() == ["current"]
+    assert analysis.read_run(after).requests["arm"].unique().tolist() == ["candidate"]
+    said = abreast("regression", str(before), "--against", str(after))
+    assert said.returncode in (3, 4)
+    if said.returncode == 3:  # and the machine was not too busy to send on time
+        assert "too few to show how much runs differ" in " ".join(said.stdout.split())
+
+    manifest = manifest_of(after)
+    manifest["conditions"]["client CPU"] = "another"
+    (after / "manifest.json").write_text(json.dumps(manifest))
+    refused = abreast("regression", str(before), "--against", str(after))
+    assert refused.returncode == 2
+    assert "client CPU was" in refused.stderr
+    allowed = ("--allow-different", "client CPU")
+    assert abreast("regression", str(before), "--against", str(after), *allowed).returncode in (
+        3, 4,
+    )  # fmt: skip
+
+
+def test_one_arm_makes_a_baseline(abreast: Command, gate: Path, tmp_path: Path) -> None:
+    one = ("--set", "arms={ current = {} }", "--set", "traffic.routing=pinned")
+    short = ("--set", "traffic.duration=2s", "--set", "regression.runs_per_side=2")
+    ended = abreast("run", str(gate), *one, *short)
+    assert ended.returncode == 0, ended.stderr
+    assert "nothing to hold it against" in ended.stderr
+    assert len(runs_of(only_run(tmp_path / "reports"))) == 2
+
+
+def test_ctrl_c_keeps_and_judges_the_runs_that_were_made(gate: Path, tmp_path: Path) -> None:
+    short = ("--set", "traffic.duration=2s")
+    run = subprocess.Popen(
+        command("run", str(gate), *short), cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list((tmp_path).glob("reports/*/runs/*"))) < 2:
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    series = only_run(tmp_path / "reports")
+    assert manifest_of(series)["ended_as"] == "interrupted"
+    assert (series / "report.html").is_file()
+    assert "regression" in json.loads((series / "report.json").read_text())["question"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["regression"], "Give the baseline's runs, or --baseline-store"),
+        (["regression", "nowhere"], "no run folder"),
+        (["regression", "a", "--against"], "requires an argument"),
+        (["regression", "--baseline-store", "none"], "Give the baseline's runs"),
+        (["regression", "--baseline-store", "none", "--against", "a", "b"], "none: holds no runs"),
+        (["baseline", "drop", "nothing"], "is no run of reports/baselines"),
+        (["baseline", "add", "nowhere"], "no run folder"),
+        (["compare", "nowhere", "nowhere"], "no run folder"),
+    ],
+)
+def test_a_wrong_command_is_refused(abreast: Command, arguments: list[str], said: str) -> None:
+    ended = abreast(*arguments)
+    assert ended.returncode == 2, ended.stderr
+    assert said in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
