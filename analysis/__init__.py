@@ -5,14 +5,32 @@ comparison = analysis.compare(run)
 comparison.to_frame()
 """
 
+from analysis.blocks import compare_runs
+from analysis.capacity import capacity, judge_probes
 from analysis.compare import Comparison, compare
+from analysis.conditions import accepted
 from analysis.load import load_test
 from analysis.read import Run, read_run
+from analysis.regression import regression
 from analysis.results import Report
 
-__all__ = ["Comparison", "Run", "compare", "judge", "load_test", "read_run"]
+__all__ = [
+    "Comparison",
+    "Run",
+    "accepted",
+    "capacity",
+    "compare",
+    "compare_runs",
+    "judge",
+    "judge_probes",
+    "load_test",
+    "read_run",
+    "regression",
+]
 
 
 def judge(run: Run) -> Report:
     """Answer the question that the run's plan asks."""
+    if run.plan.question == "regression":
+        return regression([run])
     return load_test(run) if run.plan.question == "load" else compare(run).report

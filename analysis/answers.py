@@ -72,11 +72,14 @@ def _parsed(answers: "pd.Series[Any]") -> pd.DataFrame:
 
 def _votes(answers: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     """Give a row for each payload and arm: its vote as text (None: no vote), number, unstable."""
-    given = answers.dropna(subset=["prediction"]).reset_index(drop=True)
-    parsed = given[["payload", "arm"]].join(_parsed(given["prediction"]))
+    given = answers.dropna(subset=["prediction"])
+    # Counted first, so that each distinct answer is parsed once, however many requests gave it.
+    alike = given.groupby(["payload", "arm", "prediction"], sort=False, observed=True)
+    counted = alike.size().reset_index(name="times").astype({"arm": object})
+    parsed = counted[["payload", "arm", "times"]].join(_parsed(counted["prediction"]))
     ways = (
-        parsed.groupby(["payload", "arm", "text"], sort=False)["number"]
-        .agg(number="first", times="size")
+        parsed.groupby(["payload", "arm", "text"], sort=False)
+        .agg(number=("number", "first"), times=("times", "sum"))
         .reset_index()
     )
     key = [ways["payload"], ways["arm"]]

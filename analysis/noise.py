@@ -4,7 +4,9 @@ Requests close in time share their luck, so the unit is the time window and not 
 arms are alike, swapping their names in any window changes nothing, so the summed score is compared
 with its sums under random sign flips. Noise that outlasts a window is met by dividing the sum by an
 AR(1) inflation, by judging on two widths of window, and on short runs by the equal-weighted-cosine
-t-test (Müller 2007; Lazarus, Lewis, Stock and Watson 2018).
+t-test (Müller 2007; Lazarus, Lewis, Stock and Watson 2018). Flips of W windows hold the difference
+itself, so with an inflation above sqrt(W)/1.96 no sum is far out among them, however large it is;
+where few independent windows are left, Student's t with so few degrees of freedom stands in.
 """
 
 import functools
@@ -32,6 +34,10 @@ _REQUESTS_PER_WINDOW = 20
 _FEWEST_WINDOWS = 10
 _EXACT_WINDOWS = 10
 _COSINES: dict[Guard, int] = {"none": 0, "E4": 4, "E2": 2}
+_FEWEST_TO_FLIP = 5.0
+"""So many independent windows must be left for flips to judge; below 1.96^2 they reject nothing."""
+_FEWEST_FREEDOM = 2.0
+"""As of the fewest cosines; with fewer an interval would have no end again."""
 _TIE = 1e-9
 _NOTHING = 1e-12
 
@@ -72,9 +78,15 @@ class Noise:
         return self.inflation[0][0]
 
     @property
-    def freedom(self) -> int:
+    def freedom(self) -> float:
         """The fewest degrees of freedom among the tests."""
-        return min(self.inflation[-1][0] - 1, self.cosines.size or WINDOWS)
+        return min(
+            self.cosines.size or WINDOWS,
+            *(
+                windows - 1 if flips_judge(windows, factor) else _freedom(windows, factor)
+                for windows, factor in self.inflation
+            ),
+        )
 
 
 def draw_signs(rng: Generator) -> Signs:
@@ -87,6 +99,12 @@ def precision(tail_requests: int) -> Precision:
     if tail_requests >= 50:
         return "enough"
     return "imprecise" if tail_requests >= 20 else "refused"
+
+
+def assumption(memory_s: float) -> str:
+    """How long noise is taken to last, and why."""
+    why = "as no earlier run says otherwise" if memory_s == MEMORY_S else "as the plan says"
+    return f"noise is taken to last {memory_s:g} s, {why}"
 
 
 def too_short(span_s: float, memory_s: float) -> Refusal | None:
@@ -143,7 +161,6 @@ def measure_noise(
         windows * float(np.var(merged(score, windows), ddof=1)) * factor**2
         for windows, factor in zip(scales, inflation, strict=True)
     )
-    effective_windows = scales[-1] / inflation[-1] ** 2
     return Noise(
         inflation=tuple(zip(scales, inflation, strict=True)),
         cosines=math.sqrt(2 / WINDOWS) * waves @ score,
@@ -154,7 +171,7 @@ def measure_noise(
         label="short run" if guard == "E2" else None,
         warning="The run is short for how long its noise lasts: run at least four times as long, "
         "or repeat it."
-        if correlations[0] > 0.5 or effective_windows < 5
+        if correlations[0] > 0.5 or not flips_judge(scales[-1], inflation[-1])
         else None,
     )
 
@@ -163,12 +180,30 @@ def score_p_value(score: Floats, noise: Noise, signs: Signs) -> float:
     """The two-sided p-value of a sum of 0: the largest of those the tests give."""
     p_values = [
         sign_flip_p(merged(score, windows), signs, inflation=inflation)
+        if flips_judge(windows, inflation)
+        else student_p(merged(score, windows), inflation=inflation)
         for windows, inflation in noise.inflation
     ]
     if noise.cosines.size:
         t = score.sum() / math.sqrt(WINDOWS * np.mean(noise.cosines**2))
         p_values.append(2 * float(stdtr(noise.cosines.size, -abs(t))))
     return max(p_values)
+
+
+def flips_judge(windows: int, inflation: float) -> bool:
+    """Whether enough independent windows are left for sign flips to judge by."""
+    return windows / inflation**2 >= _FEWEST_TO_FLIP
+
+
+def student_p(scores: Floats, *, inflation: float) -> float:
+    """The p-value of Student's t, with a degree of freedom for each independent window but one."""
+    total, error = abs(float(scores.sum())), math.sqrt(scores.size * float(np.var(scores, ddof=1)))
+    t = total / max(inflation * error, _TIE * total) if total else 0.0
+    return 2 * float(stdtr(_freedom(scores.size, inflation), -t))
+
+
+def _freedom(windows: int, inflation: float) -> float:
+    return max(windows / inflation**2 - 1, _FEWEST_FREEDOM)
 
 
 def sign_flip_p(scores: Floats, signs: Signs, *, inflation: float = 1.0) -> float:
@@ -179,7 +214,8 @@ def sign_flip_p(scores: Floats, signs: Signs, *, inflation: float = 1.0) -> floa
     exact = scores.size <= _EXACT_WINDOWS
     flips = _all_signs(scores.size) if exact else signs[:, : scores.size]
     bound = abs(scores.sum()) / inflation - _TIE * np.abs(scores).sum()
-    as_far = int(np.count_nonzero(np.abs(flips @ scores) >= bound))
+    # Not `flips @ scores`: where cores are busy, the threads of a BLAS wait for each other.
+    as_far = int(np.count_nonzero(np.abs(np.einsum("ij,j->i", flips, scores)) >= bound))
     return as_far / len(flips) if exact else (1 + as_far) / (1 + len(flips))
 
 

@@ -1,41 +1,312 @@
-"""Can this plan decide what it guards? Said before the run, not after it."""
+"""How long must I run to see a difference of d? Said of a plan before its run, or of a run."""
 
-from analysis.noise import MEMORY_S, precision
-from experiments.plan import Plan, quantile_of
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from analysis.compare import LATENCY_METRICS
+from analysis.noise import MEMORY_S, draw_signs
+from analysis.read import Run
+from analysis.samples import latencies, latency_rows
+from analysis.scatter import (
+    ALIKE,
+    FOUND,
+    INDEPENDENT,
+    Needed,
+    Rates,
+    Scatter,
+    fewest_requests,
+    lognormal,
+    observed,
+    shortest,
+)
+from experiments.errors import PlanError
+from experiments.plan import Plan
+
+DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
+
+_SHORTEST_S = 6 * MEMORY_S
+_BEST_SPREAD = 0.1
+"""Of log latency at its evenest, a p99 a quarter above the median: one fixed computation on an idle
+machine. Nearly every endpoint spreads more, so a margin out of reach at this is so everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPower:
+    """What can be found at one metric of one arm.
+
+    `detectable` is the relative difference that four runs in five show at 5 %; `reason` says why it
+    is None, or known roughly only. `needed` has an item for each of DIFFERENCES, none where the
+    noise is not known. Of a guarded metric, `alike` is what it takes for four runs in five of equal
+    arms to be called the same, and `margin_seen` for as many to show a difference of its margin.
+    """
+
+    arm: str
+    metric: str
+    design_effect: float | None
+    detectable: float | None
+    reason: str | None
+    needed: tuple[Needed, ...]
+    margin: float | None
+    alike: Needed | None
+    margin_seen: Needed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What a plan can decide, or a run like one that was made, and what that rests on.
+
+    `rates_rps` are the arms' requests a second. `error_rate` is what it takes to call the error
+    rates the same within their margin where no request fails.
+    """
+
+    baseline: str
+    measured_s: float
+    rates_rps: dict[str, float]
+    basis: str
+    metrics: tuple[MetricPower, ...]
+    error_rate_margin: float
+    error_rate: Needed
+
+
+def power_of_plan(plan: Plan, *, spread: float = 0.5, design_effect: float = INDEPENDENT) -> Power:
+    """Say what a plan can decide where log latency is normal with this standard deviation.
+
+    Raises:
+        PlanError: the plan compares nothing, or does not say its rate.
+    """
+    rates = _planned_rates(plan)
+    if rates is None:
+        raise PlanError(
+            "The plan does not say its rate: requests arrive as in a trace, or when users send.",
+            "Give --like RUN, an earlier run of it.",
+        )
+    return _power(
+        plan,
+        plan.traffic.measured_s,
+        rates,
+        f"It is taken that log latency is normal with a standard deviation of {spread:g}, and that "
+        f"the design effect is {design_effect:g}. An earlier run knows better: --like RUN.",
+        lambda pair, _, metric: lognormal(
+            metric, pair, spread=spread, design_effect=design_effect, memory_s=_memory_s(plan)
+        ),
+    )
+
+
+def power_of_run(run: Run) -> Power:
+    """Say what another run like this one would find.
+
+    Raises:
+        PlanError: the run's plan compares nothing.
+    """
+    found = _observed(run)
+    return _power(
+        run.plan,
+        run.end_s - run.start_s,
+        _measured_rates(run),
+        "It rests on the noise of this run.",
+        lambda _, arm, metric: found(arm, metric),
+    )
+
+
+def power_of_plan_like(plan: Plan, run: Run) -> Power:
+    """Say what a plan can decide where requests are as noisy as in an earlier run.
+
+    The noisiest of the run's arms counts. A higher rate than the run's lessens the noise that
+    independent requests have, and no other.
+
+    Raises:
+        PlanError: the plan or the run's plan compares nothing.
+    """
+    found = _observed(run)
+    others = [arm for arm in run.plan.arms if arm != run.plan.comparison.baseline]
+
+    def noisiest(pair: Rates, _: str, metric: str) -> Scatter:
+        return max(
+            (found(arm, metric).at(pair) for arm in others),
+            key=lambda one: math.inf if one.error_1s is None else one.error_1s,
+        )
+
+    return _power(
+        plan,
+        plan.traffic.measured_s,
+        _planned_rates(plan) or _measured_rates(run),
+        f"It is taken to be as noisy as {run.id}.",
+        noisiest,
+    )
+
+
+def _power(
+    plan: Plan,
+    measured_s: float,
+    rates: dict[str, float],
+    basis: str,
+    scatter: Callable[[Rates, str, str], Scatter],
+) -> Power:
+    _require_comparison(plan)
+    guarded = plan.comparison.guarded
+    baseline = plan.comparison.baseline
+    latency_metrics = dict.fromkeys((*LATENCY_METRICS, *plan.comparison.margins))
+    latency_metrics.pop("error_rate", None)
+    fewest_rps = min(rates.values())
+    without_a_failure = _without_a_failure(guarded["error_rate"])
+    return Power(
+        baseline=baseline,
+        measured_s=measured_s,
+        rates_rps=rates,
+        basis=basis,
+        metrics=tuple(
+            _metric_power(
+                scatter(Rates(rates[baseline], rates[arm]), arm, metric),
+                arm,
+                measured_s,
+                guarded.get(metric),
+            )
+            for arm in plan.arms
+            if arm != baseline
+            for metric in latency_metrics
+        ),
+        error_rate_margin=guarded["error_rate"],
+        error_rate=shortest(
+            lambda length_s: fewest_rps * length_s >= without_a_failure,
+            fewest_rps,
+            _memory_s(plan),
+        ),
+    )
+
+
+def _metric_power(
+    scatter: Scatter, arm: str, measured_s: float, margin: float | None
+) -> MetricPower:
+    is_known = scatter.error_1s is not None
+    detectable = scatter.reach(measured_s, FOUND)
+    alike = margin_seen = None
+    if is_known and margin is not None:
+        alike, margin_seen = scatter.needed(margin, ALIKE), scatter.needed(margin, FOUND)
+    return MetricPower(
+        arm=arm,
+        metric=scatter.metric,
+        design_effect=scatter.design_effect,
+        detectable=detectable,
+        reason=scatter.reason if detectable is not None else scatter.why_not(measured_s),
+        needed=tuple(scatter.needed(size, FOUND) for size in DIFFERENCES) if is_known else (),
+        margin=margin,
+        alike=alike,
+        margin_seen=margin_seen,
+    )
+
+
+def _observed(run: Run) -> Callable[[str, str], Scatter]:
+    """Give what finds the scatter of a metric between an arm of a run and its baseline."""
+    _require_comparison(run.plan, f"{run.path}: ")
+    signs = draw_signs(np.random.default_rng(0))
+    rates, memory_s = _measured_rates(run), _memory_s(run.plan)
+    baseline = run.plan.comparison.baseline
+    is_closed = run.plan.traffic.is_closed
+    known = latency_rows(run.measured)
+    samples = {
+        arm: latencies(run, known, baseline, arm, "service" if is_closed else "response")
+        for arm in run.plan.arms
+        if arm != baseline
+    }
+
+    def scatter(arm: str, metric: str) -> Scatter:
+        found = samples[arm].ratio(metric, signs, memory_s)
+        span_s = samples[arm].sample.span_s
+        return observed(metric, found, Rates(rates[baseline], rates[arm]), span_s, memory_s)
+
+    return scatter
+
+
+def _require_comparison(plan: Plan, where: str = "") -> None:
+    if plan.compare is None:
+        raise PlanError(
+            f"{where}The plan compares nothing: it has no [compare].",
+            "Give one whose [compare] names a baseline and margins.",
+        )
+
+
+def _planned_rates(plan: Plan) -> dict[str, float] | None:
+    total_rps = plan.traffic.rate_rps
+    if total_rps is None:
+        return None
+    shares = sum(arm.share for arm in plan.arms.values())
+    return {name: total_rps * arm.share / shares for name, arm in plan.arms.items()}
+
+
+def _measured_rates(run: Run) -> dict[str, float]:
+    rows = run.measured
+    counts = rows.loc[rows["outcome"] == "ok", "arm"].value_counts()
+    length_s = run.end_s - run.start_s
+    # An arm without requests has no rate to divide by; one request is as good as none.
+    return {arm: max(int(counts.get(arm, 0)), 1) / length_s for arm in run.plan.arms}
+
+
+def _memory_s(plan: Plan) -> float:
+    return plan.comparison.memory or MEMORY_S
 
 
 def foreseen(plan: Plan) -> tuple[str, ...]:
     """Say which guarded metrics cannot reach a verdict at the planned rate and duration."""
-    traffic = plan.traffic
-    said = []
-    if traffic.measured_s < 6 * MEMORY_S:
+    measured_s, said = plan.traffic.measured_s, []
+    if plan.question not in ("compare", "load"):  # others judge many runs together
+        return ()
+    if measured_s < _SHORTEST_S:
         said.append(
-            f"Note: {traffic.measured_s:g} s are measured; below {6 * MEMORY_S:g} s there is "
-            "no verdict, only estimates."
+            f"Note: {measured_s:g} s are measured; below {_SHORTEST_S:g} s there is no verdict, "
+            "only estimates."
         )
-    elif traffic.measured_s < 12 * MEMORY_S:
+    elif measured_s < 2 * _SHORTEST_S:
         said.append(
-            f"Note: {traffic.measured_s:g} s are measured; a verdict from less than "
-            f"{12 * MEMORY_S:g} s is marked as that of a short run."
+            f"Note: {measured_s:g} s are measured; a verdict from less than "
+            f"{2 * _SHORTEST_S:g} s is marked as that of a short run."
         )
     said += _foreseen_of_slo(plan)
-    shares = [arm.share for arm in plan.arms.values()]
-    if traffic.rate_rps is None:  # the plan does not say
+    rates = _planned_rates(plan)
+    if rates is None or plan.question != "compare":
         return tuple(said)
-    smallest = traffic.rate_rps * traffic.measured_s * min(shares) / sum(shares)
-    guarded = plan.comparison.margins if plan.question == "compare" else ()
-    for metric in guarded:
-        quantile = quantile_of(metric)
-        if quantile is None:
-            continue
-        beyond = smallest * min(quantile, 1 - quantile)
-        if precision(int(beyond)) != "enough":
-            needed = 50 / min(quantile, 1 - quantile)
-            said.append(
-                f"Note: compare.margins guards {metric}, which needs {needed:,.0f} requests an "
-                f"arm; the smallest arm gets about {smallest:,.0f}. It will end in cannot tell."
-            )
+    smallest, next_rps = sorted(rates.values())[:2]
+    for metric, margin in plan.comparison.guarded.items():
+        if note := _note(metric, margin, Rates(next_rps, smallest), measured_s):
+            said.append(f"Note: compare.margins guards {metric}{note}")
     return tuple(said)
+
+
+def _note(metric: str, margin: float, rates: Rates, measured_s: float) -> str | None:
+    """Say why a metric cannot be decided, however well the run goes."""
+    requests = rates.smaller * measured_s
+    is_latency = metric != "error_rate"
+    needed = fewest_requests(metric) if is_latency else _without_a_failure(margin)
+    if requests < needed * (1 - 1e-9):
+        at = "" if is_latency else f" at ±{100 * margin:g} pp"
+        return (
+            f"{at}, which needs {needed:,.0f} requests an arm; the smallest arm gets about "
+            f"{requests:,.0f}. It will end in cannot tell."
+        )
+    error_1s = (
+        lognormal(metric, rates, spread=_BEST_SPREAD, design_effect=1.0).error_1s
+        if is_latency
+        else None
+    )
+    if error_1s is None:
+        return None
+    # Not Student's t: by chance an interval is as narrow as if its noise were known.
+    half, room = float(ndtri(0.95)) * error_1s / math.sqrt(measured_s), math.log1p(margin)
+    if half <= room:
+        return None
+    return (
+        f" at ±{100 * margin:g}%. Were all requests independent, and p99 only a quarter above the "
+        f"median, its 90% interval would still reach ±{100 * math.expm1(half):.2g}%: below "
+        f"{measured_s * (half / room) ** 2:,.0f} s at this rate, equal arms end in cannot tell."
+    )
+
+
+def _without_a_failure(margin: float) -> int:
+    """How many requests, none of which fails, bound an error rate by the margin at 95 %."""
+    return math.ceil(math.log(0.05) / math.log1p(-margin))
 
 
 def _foreseen_of_slo(plan: Plan) -> list[str]:
@@ -47,10 +318,10 @@ def _foreseen_of_slo(plan: Plan) -> list[str]:
         where = f" in {asked.phase}" if asked.phase else ""
         limit = f"the {asked.metric} limit of {asked.arm}{where}"
         length_s = spans[asked.phase] if asked.phase else plan.traffic.measured_s
-        if asked.phase and asked.window_s is None and length_s < 6 * MEMORY_S:
+        if asked.phase and asked.window_s is None and length_s < _SHORTEST_S:
             said.append(
                 f"Note: {limit} will end in cannot tell: {length_s:g} s are fewer than "
-                f"{6 * MEMORY_S:g} s."
+                f"{_SHORTEST_S:g} s."
             )
         elif (rate_rps := _rate_rps(plan, asked.phase)) is not None:
             stretch_s = asked.window_s or length_s

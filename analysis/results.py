@@ -17,6 +17,12 @@ State = Literal["better", "worse", "same", "met", "broken", "undecided", "untrus
 
 SloCall = Literal["met", "broken", "undecided", "refused"]
 
+RateCall = Literal["pass", "fail", "unresolved", "client", "invalid"]
+"""Whether a rate keeps the SLO. client: the generator was in the way. invalid: not to be judged."""
+
+CapacityEnd = Literal["smooth", "cliff", "no_pass", "no_fail", "undecided", "client", "invalid"]
+"""How the SLO broke: by and by or all at once; at every rate, or at none; or not to be told."""
+
 Measure = Literal["response", "service", "outcome"]
 """response: from the scheduled start. service: from the real start. outcome: failed or not."""
 
@@ -40,13 +46,30 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Smoothed:
+    """The ratio at a percentile smoothed over a `band` of quantiles, from requests sent in pairs.
+
+    It is narrower than the ratio at the percentile itself, which decides; `conflict` says how the
+    two contradict each other, and is `None` where they do not. Of the pairs, `incomplete_pairs`
+    are left out, since one of the two requests has no latency.
+    """
+
+    ratio: Estimate
+    band: tuple[float, float]
+    pairs: int
+    incomplete_pairs: int
+    conflict: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One metric of one arm against the baseline.
 
     `ratio` is arm/baseline and given for latency; `difference` is arm - baseline and given for
     error rates. A difference in milliseconds has no interval here: the ratio's does not hold how
     uncertain the baseline itself is. `margin` is relative for latency and absolute for error rates,
-    and `None` where the metric is not guarded.
+    and `None` where the metric is not guarded. Of the error rates "error_rate" counts every
+    failure, and "error_rate.throttled" and the like those of one outcome.
     `tail_requests` counts the requests beyond the quantile in the smaller arm (for error rates:
     the failed requests of both arms); it decides whether the sample can carry a statement.
     """
@@ -56,18 +79,19 @@ class Difference:
     metric: str
     measure: Measure
     unit: Literal["ms", "share"]
-    baseline_value: float | None
-    arm_value: float | None
-    ratio: Estimate | None
-    difference: Estimate | None
+    baseline_value: float | None = None
+    arm_value: float | None = None
+    ratio: Estimate | None = None
+    difference: Estimate | None = None
     margin: float | None
-    tail_requests: int
-    precision: Literal["enough", "imprecise", "refused"]
-    call: Call
-    p_value: float | None
-    p_value_holm: float | None
-    autocorrelation: float | None
-    reason: str | None
+    tail_requests: int = 0
+    precision: Literal["enough", "imprecise", "refused"] = "refused"
+    call: Call = "refused"
+    p_value: float | None = None
+    p_value_holm: float | None = None
+    autocorrelation: float | None = None
+    reason: str | None = None
+    smoothed: Smoothed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +134,7 @@ class SloResult:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """One reason to trust this run or not: ok, warn (SUSPECT) or fail (INVALID)."""
 
@@ -251,6 +275,127 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitAtRate:
+    """One limit of the SLO at one rate, over all probes of it: who missed it, and the latency.
+
+    The ends of `interval`, of the share missed, are each meant to hold at 95 %, as are those of
+    `value_interval`, in milliseconds. A latency that failures reach is `None`.
+    """
+
+    metric: str
+    limit_ms: float | None
+    allowed: float
+    requests: int
+    missed: int
+    interval: Interval
+    value_ms: float | None
+    value_interval: Interval | None
+    call: SloCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateFound:
+    """What all probes at one rate show together; `saturated` counts those whose queue grew."""
+
+    rate_rps: float
+    call: RateCall
+    probes: int
+    measured_s: float
+    requests: int
+    saturated: int
+    limits: tuple[LimitAtRate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeMade:
+    """One probe: a run of its own. `left_out` says why it does not count, where it does not."""
+
+    run: str
+    rate_rps: float
+    measured_s: float
+    achieved_rps: float
+    requests: int
+    left_out: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakNeed:
+    """What a peak rate takes: `with_zone_lost` instances still carry it when one zone is gone.
+
+    Costs are those of `with_zone_lost` instances that carry this peak, in US dollars, and `None`
+    where no price is known. `beyond_measured`: the peak is more than all that was measured carried
+    together, so that more instances are taken to carry as much each.
+    """
+
+    peak_rps: float
+    instances: int
+    with_zone_lost: int
+    usd_per_hour: float | None
+    usd_per_million: float | None
+    beyond_measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """What to buy and how to scale it, from the lower bound of what an instance carries.
+
+    `planned_rps` is what an instance is given: `instance_rps` times the utilisation.
+    `invocations_per_instance` is the same a minute, the target of autoscaling; `scaling_policy` is
+    the input of PutScalingPolicy as JSON, and `terraform` says the same.
+    """
+
+    instance_rps: float
+    utilisation: float
+    planned_rps: float
+    zones: int
+    peak_rps: float | None
+    """The plan's; `peaks` holds it and its shares and multiples."""
+    peaks: tuple[PeakNeed, ...]
+    invocations_per_instance: int
+    scaling_policy: str
+    terraform: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """The highest rate of an arm that keeps the SLO, how the search ended, and what follows.
+
+    `interval` is that of the rate, over all `instances` of the arm: a side that is `None` was not
+    reached. `rate_rps` is the point estimate; both are `None` where there is no answer. `limit` is
+    the metric that breaks first. `sizing` is `None` for the reason in `no_sizing`.
+    """
+
+    arm: str
+    end: CapacityEnd
+    rate_rps: float | None
+    interval: Interval | None
+    limit: str | None
+    instances: int | None
+    instance_type: str | None
+    rates: tuple[RateFound, ...]
+    probes: tuple[ProbeMade, ...]
+    sizing: Sizing | None
+    no_sizing: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunValues:
+    """What one arm did in one of several runs that are judged together, a number a metric.
+
+    `arm` is the name of its side. `values` are in milliseconds and, for the error rate, a share;
+    `None` where the run does not give one. `subject` may differ between the sides.
+    """
+
+    run: str
+    arm: str
+    started_at: str
+    requests: int
+    failed: int
+    values: dict[str, float | None]
+    subject: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a renderer needs, and all of report.json."""
 
@@ -267,3 +412,6 @@ class Report:
     errors: tuple[ErrorKind, ...]
     method: tuple[str, ...]
     cannot_tell: tuple[str, ...]
+    capacity: Capacity | None = None
+    runs: tuple[RunValues, ...] = ()
+    """Where several runs are judged together: the numbers of each."""

@@ -1,15 +1,17 @@
 """Latency streams of two arms whose true ratio is known, to try a method on before believing it.
 
-Both arms are sent requests at the same times of day by independent Poisson processes. Noise that
-is `shared` moves both arms alike, as a busy network would; noise that is `own` moves one arm only,
-and is what makes a verdict hard. Spreads are standard deviations of log latency.
+Both arms are sent requests at the same times of day, by independent Poisson processes unless told
+otherwise. Noise that is `shared` moves both arms alike, as a busy network would; noise that is
+`own` moves one arm only, and is what makes a verdict hard. Spreads are standard deviations of log
+latency.
 """
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -36,78 +38,123 @@ class TwoArms:
     arm_ms: Floats
 
 
-class Stream(Protocol):
-    """Draws one run; `effect` multiplies every latency of the arm, so it is the true ratio."""
+class Arrivals(Protocol):
+    """Draws when each arm's requests arrive, in seconds, ascending: the baseline's, the arm's."""
 
-    def __call__(
-        self, rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0
-    ) -> TwoArms:
-        """Two arms of `rate_rps` requests a second each, for `duration_s` seconds."""
+    def __call__(self, rng: Generator, duration_s: float, rate_rps: float) -> tuple[Floats, Floats]:
+        """About `rate_rps` requests a second for each arm."""
         ...
 
 
-def iid(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
+def independent(rng: Generator, duration_s: float, rate_rps: float) -> tuple[Floats, Floats]:
+    """Draw a Poisson process for each arm."""
+    return _poisson(rng, duration_s, rate_rps), _poisson(rng, duration_s, rate_rps)
+
+
+class _Asked(NamedTuple):
+    duration_s: float
+    rate_rps: float
+    arrivals: Arrivals
+
+    def times(self, rng: Generator) -> tuple[Floats, Floats]:
+        return self.arrivals(rng, self.duration_s, self.rate_rps)
+
+
+_Drawn = tuple[tuple[Floats, Floats], list[Floats]]
+"""When each arm's requests arrive, and the logs of their latencies over the median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Draws runs of two arms."""
+
+    draw: Callable[[Generator, _Asked], _Drawn]
+
+    def __call__(
+        self,
+        rng: Generator,
+        *,
+        duration_s: float,
+        rate_rps: float,
+        effect: float = 1.0,
+        arrivals: Arrivals = independent,
+    ) -> TwoArms:
+        """Draw two arms of `rate_rps` requests a second each, for `duration_s` seconds.
+
+        `effect` multiplies every latency of the arm, so it is the true ratio.
+        """
+        times, logs = self.draw(rng, _Asked(duration_s, rate_rps, arrivals))
+        baseline, arm = (_MEDIAN_MS * np.exp(log) for log in logs)
+        return TwoArms(
+            baseline_at_s=times[0], baseline_ms=baseline, arm_at_s=times[1], arm_ms=arm * effect
+        )
+
+
+def _iid(rng: Generator, asked: _Asked) -> _Drawn:
     """Independent lognormal latencies: the world that request-level tests assume."""
-    times = _arrivals(rng, duration_s, rate_rps), _arrivals(rng, duration_s, rate_rps)
-    return _two_arms(times, [_request_noise(rng, at_s.size) for at_s in times], effect)
+    times = asked.times(rng)
+    return times, [_request_noise(rng, at_s.size) for at_s in times]
 
 
-def ar(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
-    """Slow noise of 10 s memory: 10 % shared by the arms and 5 % of each arm's own."""
-    return _slow_noise(rng, duration_s, rate_rps, effect, shared_memory_s=10.0)
+def _slow_noise(rng: Generator, asked: _Asked, *, shared_memory_s: float) -> _Drawn:
+    """Slow noise: 10 % shared by the arms, and 5 % of each arm's own, of 10 s memory."""
+    shared = _wander(rng, asked.duration_s, spread=0.10, memory_s=shared_memory_s)
+    times = asked.times(rng)
+    logs = []
+    for at_s in times:
+        own = _wander(rng, asked.duration_s, spread=0.05, memory_s=10.0)
+        logs.append(_request_noise(rng, at_s.size) + _at(shared, at_s) + _at(own, at_s))
+    return times, logs
 
 
-def drift(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
-    """As `ar`, with the shared noise wandering over 90 s."""
-    return _slow_noise(rng, duration_s, rate_rps, effect, shared_memory_s=90.0)
-
-
-def burst(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
+def _burst(rng: Generator, asked: _Asked) -> _Drawn:
     """A slow mode of four times the latency, rare but for episodes of about 5 s.
 
     1 % of requests are slow; 12 points more in a shared episode, 12 more in an arm's own.
     """
-    shared = _episodes(rng, duration_s)
-    times = _arrivals(rng, duration_s, rate_rps), _arrivals(rng, duration_s, rate_rps)
+    shared = _episodes(rng, asked.duration_s)
+    times = asked.times(rng)
     logs = []
     for at_s in times:
-        own = _episodes(rng, duration_s)
+        own = _episodes(rng, asked.duration_s)
         slow_share = 0.01 + 0.12 * _is_on(shared, at_s) + 0.12 * _is_on(own, at_s)
         slow = rng.random(at_s.size) < slow_share
         logs.append(_request_noise(rng, at_s.size) + math.log(4.0) * slow)
-    return _two_arms(times, logs, effect)
+    return times, logs
 
 
-def queue2(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
-    """Each arm a queue before several servers at 60 % load, with own pauses and 1 % long jobs."""
-    return _queues(rng, duration_s, rate_rps, effect, load=0.6, shared_spread=0.1, own_spread=0.0)
-
-
-def queue(rng: Generator, *, duration_s: float, rate_rps: float, effect: float = 1.0) -> TwoArms:
-    """As `queue2` near 80 % load with stronger noise: p99 hangs on a handful of overloads."""
-    return _queues(
-        rng, duration_s, rate_rps, effect, load=0.77, shared_spread=0.15, own_spread=0.05
-    )
+def _queues(
+    rng: Generator, asked: _Asked, *, load: float, shared_spread: float, own_spread: float
+) -> _Drawn:
+    """Each arm a queue before several servers, with own pauses and 1 % long jobs."""
+    duration_s, rate_rps = asked.duration_s, asked.rate_rps
+    shared = _wander(rng, duration_s, spread=shared_spread, memory_s=10.0)
+    times = asked.times(rng)
+    logs = []
+    servers = max(1, round(_SERVERS_PER_RPS * rate_rps))
+    for at_s in times:
+        own = _wander(rng, duration_s, spread=own_spread, memory_s=10.0)
+        service_s = np.exp(_request_noise(rng, at_s.size) + _at(shared, at_s) + _at(own, at_s))
+        service_s *= np.where(rng.random(at_s.size) < 0.01, 5.0, 1.0)
+        service_s *= load * servers / rate_rps / _MEAN_SERVICE
+        latency_s = _first_come_first_served(at_s, service_s, servers, _pauses(rng, duration_s))
+        logs.append(np.log(latency_s * 1e3 / _MEDIAN_MS))
+    return times, logs
 
 
 STREAMS: Mapping[str, Stream] = {
-    "iid": iid,
-    "ar": ar,
-    "drift": drift,
-    "burst": burst,
-    "queue2": queue2,
-    "queue": queue,
+    "iid": Stream(_iid),
+    "ar": Stream(partial(_slow_noise, shared_memory_s=10.0)),
+    # The shared noise wanders over 90 s.
+    "drift": Stream(partial(_slow_noise, shared_memory_s=90.0)),
+    "burst": Stream(_burst),
+    "queue2": Stream(partial(_queues, load=0.6, shared_spread=0.1, own_spread=0.0)),
+    # Near 80 % load and with stronger noise, p99 hangs on a handful of overloads.
+    "queue": Stream(partial(_queues, load=0.77, shared_spread=0.15, own_spread=0.05)),
 }
 
 
-def _two_arms(times: tuple[Floats, Floats], logs: list[Floats], effect: float) -> TwoArms:
-    baseline, arm = (_MEDIAN_MS * np.exp(log) for log in logs)
-    return TwoArms(
-        baseline_at_s=times[0], baseline_ms=baseline, arm_at_s=times[1], arm_ms=arm * effect
-    )
-
-
-def _arrivals(rng: Generator, duration_s: float, rate_rps: float) -> Floats:
+def _poisson(rng: Generator, duration_s: float, rate_rps: float) -> Floats:
     count = rng.poisson(duration_s * rate_rps)
     return np.sort(rng.uniform(0.0, duration_s, count))
 
@@ -137,42 +184,6 @@ def _episodes(rng: Generator, duration_s: float) -> Floats:
 
 def _is_on(switches_s: Floats, at_s: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.searchsorted(switches_s, at_s) % 2 == 1)
-
-
-def _slow_noise(
-    rng: Generator, duration_s: float, rate_rps: float, effect: float, *, shared_memory_s: float
-) -> TwoArms:
-    shared = _wander(rng, duration_s, spread=0.10, memory_s=shared_memory_s)
-    times = _arrivals(rng, duration_s, rate_rps), _arrivals(rng, duration_s, rate_rps)
-    logs = []
-    for at_s in times:
-        own = _wander(rng, duration_s, spread=0.05, memory_s=10.0)
-        logs.append(_request_noise(rng, at_s.size) + _at(shared, at_s) + _at(own, at_s))
-    return _two_arms(times, logs, effect)
-
-
-def _queues(
-    rng: Generator,
-    duration_s: float,
-    rate_rps: float,
-    effect: float,
-    *,
-    load: float,
-    shared_spread: float,
-    own_spread: float,
-) -> TwoArms:
-    shared = _wander(rng, duration_s, spread=shared_spread, memory_s=10.0)
-    times = _arrivals(rng, duration_s, rate_rps), _arrivals(rng, duration_s, rate_rps)
-    logs = []
-    servers = max(1, round(_SERVERS_PER_RPS * rate_rps))
-    for at_s in times:
-        own = _wander(rng, duration_s, spread=own_spread, memory_s=10.0)
-        service_s = np.exp(_request_noise(rng, at_s.size) + _at(shared, at_s) + _at(own, at_s))
-        service_s *= np.where(rng.random(at_s.size) < 0.01, 5.0, 1.0)
-        service_s *= load * servers / rate_rps / _MEAN_SERVICE
-        latency_s = _first_come_first_served(at_s, service_s, servers, _pauses(rng, duration_s))
-        logs.append(np.log(latency_s * 1e3 / _MEDIAN_MS))
-    return _two_arms(times, logs, effect)
 
 
 def _pauses(rng: Generator, duration_s: float) -> list[tuple[float, float]]:

@@ -5,11 +5,17 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.read import Run
 from analysis.results import ArmSummary, Counts, ErrorKind, Percentile, RunInfo
+from analysis.samples import latencies_ms, latency_rows
+from analysis.windows import Floats
 
 _PERCENTILE_POINTS = 80
+_OF_AN_ARM = (
+    "arm", "group", "outcome", "scheduled_ms", "ended_ms", "response_ms", "service_ms",
+)  # fmt: skip
 ELSEWHERE = "How the arms behave under other traffic, payloads or instance counts than these."
 IN_A_CLOSED_LOOP = (
     "How long requests would wait under traffic that does not slow down with the endpoint: in this "
@@ -31,48 +37,60 @@ def cannot_tell(run: Run) -> tuple[str, ...]:
 
 def arm_summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
     """Count and describe what one arm did, in the measured `rows`."""
-    own = rows[(rows["arm"] == arm) & (rows["outcome"] != "dropped")]
-    ok = own[own["outcome"] == "ok"]
+    own = rows.loc[(rows["arm"] == arm) & (rows["outcome"] != "dropped"), list(_OF_AN_ARM)]
+    known = latency_rows(own)
+    succeeded = len(known) - int(known["timed_out"].sum())
+    has_mean = 0 < succeeded == len(known)
     shares = {name: each.share for name, each in run.plan.arms.items()}
     return ArmSummary(
         name=arm,
         share=shares[arm] / sum(shares.values()),
         requests=len(own),
-        succeeded=len(ok),
-        failed=len(own) - len(ok),
-        error_rate=(len(own) - len(ok)) / len(own) if len(own) else None,
-        mean_response_ms=float(ok["response_ms"].mean())
-        if len(ok) and not run.plan.traffic.is_closed
+        succeeded=succeeded,
+        failed=len(own) - succeeded,
+        error_rate=(len(own) - succeeded) / len(own) if len(own) else None,
+        mean_response_ms=float(known["response_ms"].mean())
+        if has_mean and not run.plan.traffic.is_closed
         else None,
-        mean_service_ms=float(ok["service_ms"].mean()) if len(ok) else None,
-        percentiles=_percentiles(ok, is_closed=run.plan.traffic.is_closed),
+        mean_service_ms=float(known["service_ms"].mean()) if has_mean else None,
+        percentiles=_percentiles(known, is_closed=run.plan.traffic.is_closed),
     )
 
 
-def _percentiles(ok: pd.DataFrame, *, is_closed: bool) -> tuple[Percentile, ...]:
-    """Give quantiles at equal steps of nines, down to the last that a single request decides."""
-    if ok.empty:
+def _percentiles(known: pd.DataFrame, *, is_closed: bool) -> tuple[Percentile, ...]:
+    """Give quantiles at equal steps of nines, down to the last that a single request decides.
+
+    Those that reach a request that timed out are left out.
+    """
+    if known.empty:
         return ()
-    nines = np.linspace(0, math.log10(len(ok)), _PERCENTILE_POINTS)
+    nines = np.linspace(0, math.log10(len(known)), _PERCENTILE_POINTS)
     quantiles = np.unique(np.concatenate([1 - 10**-nines, [0.5, 0.9, 0.95, 0.99, 0.999]]))
-    quantiles = quantiles[quantiles <= 1 - 1 / len(ok)]
-    response, service = (
-        np.quantile(ok[f"{measure}_ms"].to_numpy(), quantiles, method="inverted_cdf")
-        for measure in ("response", "service")
+    quantiles = quantiles[quantiles <= 1 - 1 / len(known)]
+    (response, of_response), (service, of_service) = (
+        _below(*latencies_ms(known, measure), quantiles) for measure in ("response", "service")
     )
+    shown = of_service if is_closed else of_service & of_response
     return tuple(
         Percentile(
             quantile=float(q), response_ms=None if is_closed else float(r), service_ms=float(s)
         )
-        for q, r, s in zip(quantiles, response, service, strict=True)
+        for q, r, s in zip(quantiles[shown], response[shown], service[shown], strict=True)
     )
+
+
+def _below(
+    values: Floats, known_to_ms: float, quantiles: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
+    found = np.quantile(values, quantiles, method="inverted_cdf")
+    return found, found < known_to_ms
 
 
 def error_kinds(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
     """Count failures by arm and kind, the most frequent first."""
     failed = rows[~rows["outcome"].isin(["ok", "dropped"])]
     kinds = []
-    for (arm, outcome), group in failed.groupby(["arm", "outcome"], dropna=False):
+    for (arm, outcome), group in failed.groupby(["arm", "outcome"], dropna=False, observed=True):
         examples = group["error"].dropna()
         kinds.append(
             ErrorKind(

@@ -75,12 +75,12 @@ def quantile_ratio(
     sample: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> Swap | Refusal:
     """The ratio of the arms' quantiles, with its intervals and how likely it is in equal arms."""
-    return _with_intervals(quantile_test(sample, quantile, signs=signs, memory_s=memory_s))
+    return with_intervals(quantile_test(sample, quantile, signs=signs, memory_s=memory_s))
 
 
 def mean_ratio(sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S) -> Swap | Refusal:
     """The ratio of the arms' means, with its intervals and how likely it is in equal arms."""
-    return _with_intervals(mean_test(sample, signs=signs, memory_s=memory_s))
+    return with_intervals(mean_test(sample, signs=signs, memory_s=memory_s))
 
 
 def shift(
@@ -138,7 +138,7 @@ def quantile_test(
         )
 
     values = baseline.quantile(quantile), arm.quantile(quantile)
-    tail_requests = math.floor(sample.smaller * min(quantile, share) + 1e-9)
+    tail_requests = beyond(sample, quantile)
     if precision(tail_requests) == "refused":
         return Refusal(
             reason=f"Only {tail_requests} requests of the smaller arm lie beyond "
@@ -148,7 +148,12 @@ def quantile_test(
             arm_value=values[1],
         )
     independent = quantile * share * (1 / baseline.size + 1 / arm.size)
-    return _ratio_test(sample, score, values, tail_requests, independent, signs, memory_s)
+    return ratio_test(sample, score, values, tail_requests, independent, signs, memory_s)
+
+
+def beyond(sample: Sample, quantile: float) -> int:
+    """How many requests of the smaller arm lie beyond a quantile, on its rarer side."""
+    return math.floor(sample.smaller * min(quantile, 1 - quantile) + 1e-9)
 
 
 def mean_test(sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S) -> SwapTest | Refusal:
@@ -166,10 +171,10 @@ def mean_test(sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S) -> Sw
     independent = sum(
         each.variance / max(each.mean, 1e-150) ** 2 / each.size for each in (baseline, arm)
     )
-    return _ratio_test(sample, score, values, sample.smaller, independent, signs, memory_s)
+    return ratio_test(sample, score, values, sample.smaller, independent, signs, memory_s)
 
 
-def _ratio_test(
+def ratio_test(
     sample: Sample,
     score: Score,
     values: tuple[float, float],
@@ -178,6 +183,10 @@ def _ratio_test(
     signs: Signs,
     memory_s: float,
 ) -> SwapTest | Refusal:
+    """The test of a score that is 0 in all where the ratio of `values` is taken out.
+
+    `independent` is the variance of the summed score where requests are independent.
+    """
     refused = Refusal(
         reason="A latency of 0 has no ratio to another.",
         tail_requests=tail_requests,
@@ -208,7 +217,8 @@ def _ratio_test(
     )
 
 
-def _with_intervals(test: SwapTest | Refusal) -> Swap | Refusal:
+def with_intervals(test: SwapTest | Refusal) -> Swap | Refusal:
+    """What a test finds: the ratios that it does not reject, and its p-value for a ratio of 1."""
     if isinstance(test, Refusal):
         return test
     error = _standard_error(test)

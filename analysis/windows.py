@@ -61,9 +61,12 @@ class WindowedArm:
         part = min(max(wanted / (first_above - first_tied), 0.0), 1.0)
         return above + part * (self._from_rank(first_tied) - above)
 
+    def first_places(self, rank: int) -> Ints:
+        """Where in `places` the values of at least this rank begin, per window."""
+        return np.searchsorted(self.places, np.arange(WINDOWS) * self.size + rank)
+
     def _from_rank(self, rank: int) -> Floats:
-        firsts = np.searchsorted(self.places, np.arange(WINDOWS) * self.size + rank)
-        return np.asarray(np.cumsum(self.counts) - firsts)
+        return np.asarray(np.cumsum(self.counts) - self.first_places(rank))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,7 +2,8 @@
 
 Draws runs of the streams in `analysis.simulate` and prints a Markdown table of the share of runs in
 which each test rejects a ratio of 1 at 5 %: SWAP-2S beside tests that count requests. With
-`--effect 1.1` the arm is 10 % slower and the shares are detections.
+`--effect 1.1` the arm is 10 % slower and the shares are detections. With `--pairs` the streams are
+those of `benchmarks.payload_pairs`, and smoothed quantiles stand beside the quantiles.
 
     python -m benchmarks.false_alarms --runs 1000
 """
@@ -17,9 +18,11 @@ import numpy as np
 from scipy.stats import binom, ks_2samp, mannwhitneyu, ttest_ind
 
 from analysis.noise import Refusal, draw_signs
+from analysis.paired import smoothed_test
 from analysis.simulate import STREAMS, TwoArms
-from analysis.swap import mean_test, quantile_test
-from analysis.windows import Floats, windowed
+from analysis.swap import SwapTest, mean_test, quantile_test
+from analysis.windows import Floats, Sample, windowed
+from benchmarks.payload_pairs import NOISES, payload_pairs
 
 ALPHA = 0.05
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -35,15 +38,27 @@ def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
         start_s=0,
         end_s=duration_s,
     )
-    tests = {
-        f"**SWAP-2S {name}**": quantile_test(sample, quantile, signs=SIGNS)
-        for name, quantile in QUANTILES.items()
-    }
-    tests["**SWAP-2S mean**"] = mean_test(sample, signs=SIGNS)
     return {
-        name: None if isinstance(test, Refusal) else test.p_value() < ALPHA
-        for name, test in tests.items()
+        f"**SWAP-2S {name}**": rejects(
+            mean_test(sample, signs=SIGNS)
+            if quantile is None
+            else quantile_test(sample, quantile, signs=SIGNS)
+        )
+        for name, quantile in {**QUANTILES, "mean": None}.items()
     }
+
+
+def pair_rejections(pairs: Sample) -> dict[str, bool | None]:
+    found = {}
+    for name, quantile in QUANTILES.items():
+        found[f"SWAP-2S {name}"] = rejects(quantile_test(pairs, quantile, signs=SIGNS))
+        smoothed = smoothed_test(pairs, quantile, signs=SIGNS)
+        found[f"**SWAP-2S {name}, smoothed**"] = rejects(smoothed)
+    return found
+
+
+def rejects(test: SwapTest | Refusal) -> bool | None:
+    return None if isinstance(test, Refusal) else test.p_value() < ALPHA
 
 
 def bootstrap_quantile(rng: np.random.Generator, values: Floats, quantile: float) -> Floats:
@@ -73,22 +88,26 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=600.0, help="seconds")
     parser.add_argument("--rate", type=float, default=33.3, help="requests a second and arm")
     parser.add_argument("--effect", type=float, default=1.0, help="the true ratio")
-    parser.add_argument("--streams", default=",".join(STREAMS))
+    parser.add_argument("--streams", help="all, unless some are named: iid,ar")
+    parser.add_argument("--pairs", action="store_true", help="both arms get the same payloads")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
     started = time.perf_counter()
-    names = options.streams.split(",")
+    known = NOISES if options.pairs else tuple(STREAMS)
+    names = options.streams.split(",") if options.streams else known
+    drawn = {"duration_s": options.duration, "rate_rps": options.rate, "effect": options.effect}
     shares: dict[str, dict[str, str]] = {}
     for name in names:
-        rng = np.random.default_rng([options.seed, sorted(STREAMS).index(name)])
+        rng = np.random.default_rng([options.seed, sorted(known).index(name)])
         rejected: Counter[str] = Counter()
         judged: Counter[str] = Counter()
         for run in range(options.runs):
-            arms = STREAMS[name](
-                rng, duration_s=options.duration, rate_rps=options.rate, effect=options.effect
-            )
-            found = {**swap_rejections(arms, options.duration), **request_rejections(rng, arms)}
+            if options.pairs:
+                found = pair_rejections(payload_pairs(rng, name, **drawn))
+            else:
+                arms = STREAMS[name](rng, **drawn)
+                found = {**swap_rejections(arms, options.duration), **request_rejections(rng, arms)}
             for test, rejects in found.items():
                 judged[test] += rejects is not None
                 rejected[test] += bool(rejects)
@@ -105,7 +124,8 @@ def main() -> None:
     low, high = (binom.ppf(p, options.runs, ALPHA) / options.runs for p in (0.0005, 0.9995))
     print(
         f"\n{options.runs} runs of {options.duration:g} s at {options.rate:g} requests a second "
-        f"and arm; true ratio {options.effect:g}.\nA test that rejects 5 % of runs shows "
+        f"and arm{', in pairs' if options.pairs else ''}; true ratio {options.effect:g}.\n"
+        "A test that rejects 5 % of runs shows "
         f"{low:.3f} to {high:.3f} (99.9 %). {time.perf_counter() - started:.0f} s on one core."
     )
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PLANS = ("ab", "load")
+PLANS = ("ab", "load", "regression")
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 FAULT = 70
 """Exit code of a fault in abreast itself (EX_SOFTWARE of sysexits.h)."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells give it."""
 
 
 class AbreastError(Exception):

@@ -11,7 +11,9 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,13 +23,21 @@ import pyarrow.parquet as pq
 
 from experiments import child, fingerprint, run_folder
 from experiments.errors import FAULT, AbreastError, EndpointError
+from experiments.local import config as endpoint_file
 from experiments.local import process as local_endpoint
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
 
 Tell = Callable[[Mapping[str, Any]], None]
+Judge = Callable[[RunFolder, float], Mapping[str, Any] | None]
+"""Looks at the records so far, so many seconds into the run, where a look is due.
+
+It gives the event for the timeline, of which `said` is shown and `decided` stops the run.
+"""
 
 _ENDED = ("begun", "ended_as", "reason", "slo_lost")
+_GIVING_WAY = 19
+"""The lowest weight that a thread can have."""
 
 
 def run(
@@ -37,17 +47,23 @@ def run(
     overrides: Sequence[str],
     out: Path,
     tell: Tell,
+    reachable: "Reachable | None" = None,
+    judge: Judge | None = None,
 ) -> RunFolder:
     """Make one run and give its folder, with the records compacted and counted.
 
     `tell` is called with what happens meanwhile: dicts with a `kind`, "progress" about each
     second. A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
+    Where several runs share one endpoint, `reachable` is it; else one is started for this run.
+    `judge` is asked each second whether the run is decided, and then it ends as "stopped".
 
     Raises:
         AbreastError: the run could not start. Its folder is removed, since it holds nothing.
     """
     folder = run_folder.create(out, plan_path.stem, plan_text)
     run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
+    if judge is not None:
+        run_folder.update_manifest(folder, until_decided=True)
     known: dict[str, Any] = {}
 
     def note_and_tell(message: Mapping[str, Any]) -> None:
@@ -56,8 +72,10 @@ def run(
             tell(message)
 
     try:
-        with _local_endpoint(plan, plan_path, folder, tell) as (environment, is_alive):
-            code = _run_locust(plan_path, overrides, folder, environment, note_and_tell, is_alive)
+        with (
+            nullcontext(reachable) if reachable else reach(plan, plan_path, folder.logs, tell)
+        ) as endpoint:
+            code = _run_locust(plan_path, overrides, folder, endpoint, note_and_tell, judge)
     except BaseException:
         _discard(folder)
         raise
@@ -101,25 +119,50 @@ def _crash_reason(exit_code: int | None) -> str:
     return f"The Locust process ended with exit code {exit_code}; see logs/locust.log."
 
 
+def check_endpoint(plan: Plan, plan_path: Path) -> None:
+    """Read the file of the plan's local endpoint, where it has one, without starting it.
+
+    Raises:
+        AbreastError: it is wrong, or is not the endpoint that the plan names.
+    """
+    if plan.endpoint.config is None:
+        return
+    described = endpoint_file.load(plan_path.parent / plan.endpoint.config)
+    if described.name != plan.endpoint.name:
+        raise EndpointError(
+            f'{plan_path}: endpoint.name is "{plan.endpoint.name}", but '
+            f'{plan.endpoint.config} is the endpoint "{described.name}".',
+            "Make the two names the same.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """An endpoint that can be called: the environment to call it from, and whether it is there."""
+
+    environment: Mapping[str, str]
+    is_alive: Callable[[], bool]
+
+
 @contextmanager
-def _local_endpoint(
-    plan: Plan, plan_path: Path, folder: RunFolder, tell: Tell
-) -> Iterator[tuple[dict[str, str], Callable[[], bool]]]:
-    """Give the environment to send from, and whether the endpoint is still there."""
+def reach(plan: Plan, plan_path: Path, logs: Path, tell: Tell) -> Iterator[Reachable]:
+    """Start the plan's local endpoint, where it is local, and end it at the end.
+
+    Raises:
+        AbreastError: its file is wrong, or it did not start.
+    """
     environment = child.environment()
     if plan.endpoint.config is None:
-        yield environment, lambda: True
+        yield Reachable(environment, lambda: True)
         return
+    check_endpoint(plan, plan_path)
     tell({"kind": "note", "text": "Starting the local endpoint and its models."})
-    endpoint = local_endpoint.start(plan_path.parent / plan.endpoint.config, log_dir=folder.logs)
+    config = plan_path.parent / plan.endpoint.config
+    # Else every run of a series would meet the same chance, and runs would look too much alike.
+    endpoint = local_endpoint.start(config, log_dir=logs, seed=plan.seed)
     try:
-        if endpoint.endpoint != plan.endpoint.name:
-            raise EndpointError(
-                f'{plan_path}: endpoint.name is "{plan.endpoint.name}", but '
-                f'{plan.endpoint.config} is the endpoint "{endpoint.endpoint}".',
-                "Make the two names the same.",
-            )
-        yield endpoint.client_environment(environment), lambda: endpoint.process.poll() is None
+        called_from = endpoint.client_environment(environment)
+        yield Reachable(called_from, lambda: endpoint.process.poll() is None)
     finally:
         endpoint.stop()
 
@@ -128,9 +171,9 @@ def _run_locust(
     plan_path: Path,
     overrides: Sequence[str],
     folder: RunFolder,
-    environment: Mapping[str, str],
+    endpoint: Reachable,
     tell: Tell,
-    is_alive: Callable[[], bool],
+    judge: Judge | None,
 ) -> int:
     read_fd, write_fd = os.pipe()
     command = child.command(
@@ -140,7 +183,7 @@ def _run_locust(
         *(part for override in overrides for part in ("--set", override)),
         "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
     )  # fmt: skip
-    clean = {k: v for k, v in environment.items() if not k.startswith("LOCUST_")}
+    clean = {k: v for k, v in endpoint.environment.items() if not k.startswith("LOCUST_")}
     with (folder.logs / "locust.log").open("wb") as log:
         locust = subprocess.Popen(
             command,
@@ -154,16 +197,21 @@ def _run_locust(
         )
     os.close(write_fd)
     endpoint_died = False
+    decided: Mapping[str, Any] | None = None
     try:
 
         def tell_and_watch(message: Mapping[str, Any]) -> None:
-            nonlocal endpoint_died
+            nonlocal endpoint_died, decided
             tell(message)
-            if not endpoint_died and not is_alive():
+            if not endpoint_died and not endpoint.is_alive():
                 endpoint_died = True
                 locust.terminate()
+            if message["kind"] == "progress" and decided is None:
+                decided = look(message["elapsed_s"])
+                if decided is not None:
+                    locust.terminate()
 
-        with _interrupts_go_to(locust, tell) as interrupts:
+        with _interrupts_go_to(locust, tell) as interrupts, _looks(judge, folder, tell) as look:
             error = _listen(read_fd, tell_and_watch)
             code = locust.wait()
     finally:
@@ -180,12 +228,43 @@ def _run_locust(
     if endpoint_died:
         reason = "The local endpoint ended during the run; see logs/endpoint.log."
         run_folder.update_manifest(folder, ended_as="aborted", reason=reason)
+    was_stopped = run_folder.read_manifest(folder)["ended_as"] == "interrupted"
+    if decided and was_stopped and not interrupts:
+        said = decided["said"]
+        run_folder.update_manifest(folder, ended_as="stopped", reason=said, decided=decided)
     if len(interrupts) > 1:
         run_folder.update_manifest(folder, ended_as="interrupted", reason="Stopped at once.")
     if "planned" not in run_folder.read_manifest(folder) and code != 0:
         tail = (folder.logs / "locust.log").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{tail}")
     return code
+
+
+@contextmanager
+def _looks(
+    judge: Judge | None, folder: RunFolder, tell: Tell
+) -> Iterator[Callable[[float], Mapping[str, Any] | None]]:
+    """Give a function to call each second; once the run is decided it gives the event that says so.
+
+    What is judged is judged aside, so that Ctrl-C and the end of the run are noticed meanwhile.
+    """
+    # On Linux nice(2) is a thread's own: the generator has the CPU first, whatever is judged.
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(_GIVING_WAY,)) as aside:
+        pending: Future[Mapping[str, Any] | None] | None = None
+
+        def look(elapsed_s: float) -> Mapping[str, Any] | None:
+            nonlocal pending
+            if judge is None or (pending is not None and not pending.done()):
+                return None
+            found = None if pending is None else pending.result()
+            pending = aside.submit(judge, folder, elapsed_s)
+            if found is None:
+                return None
+            tell({"kind": "note", "text": found["said"]})
+            run_folder.append_event(folder, **found)
+            return found if found["decided"] else None
+
+        yield look
 
 
 def _listen(read_fd: int, tell: Tell) -> Exception | None:

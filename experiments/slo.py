@@ -1,5 +1,6 @@
 """The plan's [slo]: what is asked of each arm, as shares of requests that may miss a limit."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -31,8 +32,10 @@ class Objectives(Table):
         given = table if isinstance(table, dict) else {}
         for metric in sorted(set(given) - set(cls.model_fields)):
             if quantile_of(metric) is None:
+                near = difflib.get_close_matches(metric, [*cls.model_fields, "p50", "p99"], n=1)
                 raise ValueError(
                     f'"{metric}" is no key of this table, and no percentile such as p99'
+                    + (f'; did you mean "{near[0]}"?' if near else "")
                 )
             if isinstance(given[metric], dict):  # what TOML makes of p99.9 without quotes
                 raise ValueError(f'write a percentile with a point in quotes: "{metric}.9"')

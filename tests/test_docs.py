@@ -18,7 +18,9 @@ PAGES = [
         "CHANGELOG.md",
         "reports/README.md",
         "benchmarks/README.md",
+        "docs/ci.md",
         "docs/local-endpoint.md",
+        "docs/method.md",
     )
 ]
 

@@ -1,4 +1,4 @@
-"""Where is the difference, and what does the whole distribution look like? Two figures, as SVG.
+"""Where is the difference, how is it distributed, where does the SLO break? Figures, as SVG.
 
 One SVG serves light and dark: it is drawn in sentinel colours, which become CSS variables of the
 page. Text stays text, so it is selectable and takes the page's font; matplotlib's own font is
@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -18,9 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.render import capacity as capacities
 from analysis.render import format as write
 from analysis.render import tables
-from analysis.results import Interval, Report, ShiftPoint
+from analysis.results import Capacity, Interval, Report, ShiftPoint
 
 WIDE_PX, NARROW_PX = 736, 343
 _HEIGHT_PX = 300
@@ -146,6 +148,102 @@ def percentiles(report: Report, *, width_px: int = WIDE_PX) -> str:
         _below(axes, "percentile of requests", 1, "right")
         _name_ends(figure, axes, lines, width_px)
         return _svg(figure, f"percentiles-{width_px}")
+
+
+def load_curve(report: Report, *, width_px: int = WIDE_PX) -> str:
+    """Draw what each rate showed of the SLO's first latency against the rate, both log, as SVG.
+
+    Bars are intervals, of which a missing end runs out of the figure; the dashed line is the limit,
+    the grey band the interval of the highest rate that keeps it. Crosses broke it, rings could not
+    be told. Raises ValueError without a capacity that has two rates to draw.
+    """
+    seen = report.capacity
+    points = [] if seen is None else _points(seen)
+    if seen is None or len(points) < 2:
+        raise ValueError("the report has no load curve")
+    x, y = tuple(p.rate_rps for p in points), tuple(p.value for p in points)
+    limit = points[0].limit
+    lines = [
+        _Line(arm=0, name=seen.arm, x=x, y=y),
+        _Line(arm=1, name="SLO", x=(x[0], x[-1]), y=(limit, limit)),
+    ]
+    with style.context(["default", _STYLE]):
+        figure, axes = _canvas(lines, width_px)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xlim(x[0] / 1.1, x[-1] * 1.1)
+        bottom, top = min(*y, limit) / 1.5, max(*y, limit) * 1.5
+        axes.set_ylim(bottom, top)
+        if seen.interval is not None:
+            low, high = seen.interval.low or x[0] / 1.1, seen.interval.high or x[-1] * 1.1
+            axes.axvspan(low, high, color=_SHADE, lw=0)
+            axes.axvline(low, color=_INK, lw=1)
+        for line in lines:
+            _draw(axes, line, markers=False)
+        for p in points:
+            ends = max(p.low, bottom), min(p.high, top)
+            axes.plot([p.rate_rps] * 2, ends, color=_ARMS[0], lw=3, alpha=0.4)
+            face = _ARMS[0] if p.call == "pass" else _PAPER
+            marker = "x" if p.call == "fail" else "o"
+            axes.plot(p.rate_rps, p.value, marker, color=_ARMS[0], markerfacecolor=face)
+        _y_ticks(axes, _log_ticks(axes))
+        _rate_ticks(axes, _series(x[0] / 1.1, x[-1] * 1.1))
+        axes.text(0, 1.07, points[0].unit, color=_MUTED, transform=axes.transAxes)
+        _below(axes, "requests a second", 1, "right")
+        _name_ends(figure, axes, lines, width_px)
+        return _svg(figure, f"load-{width_px}")
+
+
+def has_load_curve(report: Report) -> bool:
+    """Say whether there are two rates to draw."""
+    return report.capacity is not None and len(_points(report.capacity)) > 1
+
+
+class _Point(NamedTuple):
+    rate_rps: float
+    value: float
+    low: float
+    high: float
+    limit: float
+    unit: str
+    call: str
+
+
+def _points(seen: Capacity) -> list[_Point]:
+    """Give each rate's latency, or its failures in percent where the SLO limits only those."""
+    points = []
+    for found in seen.rates:
+        limit = capacities.drawn_limit(found)
+        if limit is None:
+            continue
+        if limit.limit_ms is None:
+            value, interval, most = 100 * limit.missed / limit.requests, limit.interval, 100.0
+            unit, bound = "failures, %", 100 * limit.allowed
+        elif limit.value_ms is not None and limit.value_interval is not None:
+            value, interval, most = limit.value_ms, limit.value_interval, 1.0
+            unit, bound = f"{limit.metric} response time, ms", limit.limit_ms
+        else:
+            continue  # failures reach the percentile, so there is no latency to draw
+        low, high = (None if end is None else most * end for end in (interval.low, interval.high))
+        # A log axis has no 0.
+        least = _LEAST_MS if low is None else max(low, _LEAST_MS)
+        points.append(
+            _Point(
+                found.rate_rps, max(value, _LEAST_MS), least,
+                math.inf if high is None else high, bound, unit, found.call,
+            )
+        )  # fmt: skip
+    return points
+
+
+def _rate_ticks(axes: Axes, ticks: Sequence[float]) -> None:
+    """Label the rates whose words have room beside each other."""
+    kept: list[tuple[float, str, float]] = []
+    for tick in ticks:
+        word, place = write.number(tick, _places(tick)), _pixel(axes, tick, axes.get_ylim()[0])[0]
+        if all(abs(place - other) > _FONT_PX * 0.6 * len(word) + 10 for *_, other in kept):
+            kept.append((tick, word, place))
+    axes.set_xticks([tick for tick, *_ in kept], [word for _, word, _ in kept])
+    axes.set_xticks([], minor=True)
 
 
 def _nines(q: float) -> float:

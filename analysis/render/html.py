@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import escape
 
-from analysis.render import figures, tables
+from analysis.render import capacity, figures, tables
 from analysis.render import format as write
 from analysis.results import Report
 
@@ -23,7 +23,7 @@ _PAGE = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_PAGE.globals.update(write=write, tables=tables, figures=figures)
+_PAGE.globals.update(write=write, tables=tables, figures=figures, capacities=capacity)
 
 
 def render(report: Report) -> str:

@@ -4,16 +4,16 @@ import html
 import math
 import re
 
+from analysis.render import capacity, tables
 from analysis.render import format as write
-from analysis.render import tables
-from analysis.results import Check, Report, Verdict
+from analysis.results import Capacity, Check, Report
 
 _CELLS = 8
 
 
 def render(report: Report) -> str:
     """Write a report as GitHub-flavoured Markdown; foreign text can neither format nor link."""
-    parts = [_heading(report.verdict), *map(text, report.verdict.context)]
+    parts = [_heading(report), *map(text, report.verdict.context)]
     if report.verdict.validity == "INVALID":
         parts.append(f"**{tables.NOT_TO_BE_RELIED_ON}**")
     for arm, baseline in tables.compared(report):
@@ -23,6 +23,9 @@ def render(report: Report) -> str:
         parts += ["\n".join(f"- {text(note)}" for note in tables.slo_notes(report))]
     if report.differences:
         parts.append(tables.margins_sentence(report))
+    parts.append("\n".join(f"- {text(said)}" for said in tables.run_sentences(report)))
+    if report.capacity is not None:
+        parts += _capacity(report.capacity)
     if report.checks:
         parts += ["**Can this run be trusted?**", "\n".join(map(_check_line, report.checks))]
     if said := tables.answer_sentences(report.answers):
@@ -34,6 +37,23 @@ def render(report: Report) -> str:
         f"{tables.counts_sentence(report)}."
     )
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _capacity(found: Capacity) -> list[str]:
+    parts = [_plain_table(capacity.rates(found)), *map(text, capacity.sizing_sentences(found))]
+    if (peaks := capacity.peaks(found)) is not None:
+        parts.append(_plain_table(peaks))
+    if found.sizing is not None:
+        policy = f"```json\n{found.sizing.scaling_policy}\n```"
+        parts.append(f"<details><summary>PutScalingPolicy</summary>\n\n{policy}\n\n</details>")
+    return parts
+
+
+def _plain_table(table: capacity.Table) -> str:
+    rule = "|".join([":--", *["--:"] * (len(table.head) - 2), ":--"])
+    rows = (" | ".join(text(word) for word in row) for row in (table.head, *table.rows))
+    head, *body = (f"| {row} |" for row in rows)
+    return "\n".join([head, f"|{rule}|", *body])
 
 
 def text(foreign: str, limit: int = 600) -> str:
@@ -51,9 +71,10 @@ def code(foreign: str, limit: int = 160) -> str:
     return f"{fence} {line} {fence}" if longest else f"`{line or ' '}`"
 
 
-def _heading(verdict: Verdict) -> str:
+def _heading(report: Report) -> str:
+    verdict = report.verdict
     suspect = " (suspect: see the checks)" if verdict.validity == "SUSPECT" else ""
-    return f"### {write.STATE_SYMBOLS[verdict.state]} {text(verdict.sentence)}{suspect}"
+    return f"### {tables.state(report)[0]} {text(verdict.sentence)}{suspect}"
 
 
 def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
@@ -63,6 +84,15 @@ def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
     parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
     if notes := tables.notes(shown):
         parts.append("\n".join(f"- {text(note)}" for note in notes))
+    if smoothed := tables.smoothed_rows(shown):
+        lines = [f"| smoothed | change | {tables.level(report)} interval | |", "|:--|--:|--:|:--|"]
+        lines += [
+            f"| {row.label} over {row.band} | {row.change.value} | {row.change.interval_unit} | "
+            f"{row.conflict} |"
+            for row in smoothed
+        ]
+        table, summary = "\n".join(lines), tables.smoothed_sentence(shown)
+        parts.append(f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>")
     if service:
         table = _table(service, baseline, arm, tables.level(report))
         summary = tables.LATENCY["service"].capitalize()

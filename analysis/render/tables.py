@@ -1,18 +1,21 @@
 """What do the rows, sentences and interval drawings of a report say, in whichever renderer."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
+from analysis.render import capacity
 from analysis.render import format as write
 from analysis.results import (
     Answers,
     AnswersDifference,
+    Call,
     Difference,
     Interval,
     Measure,
     Percentile,
     Report,
+    RunValues,
     ShiftPoint,
     SloResult,
 )
@@ -22,6 +25,14 @@ LATENCY: dict[Measure, str] = {
     "service": "service time, from when each request left",
 }
 _NINES = (0.999, 0.9999, 0.99999)
+GATE_WORDS: dict[Call, str] = {
+    "worse": "✗ FAIL",
+    "better": "✓ PASS",
+    "same": "✓ PASS",
+    "undecided": "? undecided",
+    "refused": f"{write.DASH} no verdict",
+}
+_GATE_STATES = {"worse": ("✗", "FAIL"), "same": ("✓", "PASS")}
 NOT_TO_BE_RELIED_ON = "This run cannot be trusted; its numbers are shown for diagnosis only."
 
 
@@ -57,6 +68,16 @@ class Row:
     absolute: str | None
     word: str
     drawing: Drawing | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmoothedRow:
+    """A smoothed percentile as words: which, over what, its change, and what contradicts it."""
+
+    label: str
+    band: str
+    change: write.Change
+    conflict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +128,57 @@ def slo_notes(report: Report) -> tuple[str, ...]:
     return tuple(dict.fromkeys(result.reason for result in report.slo if result.reason))
 
 
+def state(report: Report) -> tuple[str, str]:
+    """Give the verdict's sign and its word; a gate's are PASS and FAIL."""
+    found = report.verdict.state
+    if report.question == "regression" and found in _GATE_STATES:
+        return _GATE_STATES[found]
+    if report.capacity is not None and found in capacity.STATES:
+        return capacity.STATES[found]
+    return write.STATE_SYMBOLS[found], write.STATE_WORDS[found]
+
+
+def run_metrics(report: Report) -> tuple[str, ...]:
+    """List the metrics of which each of several runs gives a number."""
+    return tuple(report.runs[0].values) if report.runs else ()
+
+
+def run_value(run: RunValues, metric: str) -> str:
+    """Write one run's number."""
+    value = run.values.get(metric)
+    return write.share(value) if metric == "error_rate" else write.latency(value)
+
+
+def run_sentences(report: Report) -> tuple[str, ...]:
+    """List each metric's numbers side by side, in the order of the runs."""
+    sides = dict.fromkeys(run.arm for run in report.runs)
+    return tuple(
+        f"{write.metric_word(metric)}, run by run: "
+        + "; ".join(
+            f"{_name(side)} "
+            + ", ".join(run_value(run, metric) for run in report.runs if run.arm == side)
+            for side in sides
+        )
+        + "."
+        for metric in run_metrics(report)
+    )
+
+
+def subject(report: Report) -> dict[str, str]:
+    """Say what was compared; of several runs, by side where the sides differ."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for run in report.runs:
+        for key, value in run.subject.items():
+            found.setdefault(key, {}).setdefault(run.arm, {})[value] = None
+    said = {}
+    for key, by_side in found.items():
+        if len({tuple(values) for values in by_side.values()}) == 1:
+            said[key] = " / ".join(next(iter(by_side.values())))
+        else:
+            said |= {f"{key}, {side}": " / ".join(values) for side, values in by_side.items()}
+    return said or report.run.subject
+
+
 def judged(report: Report) -> Measure:
     """Give the latency that the verdict is about: service time in a closed loop."""
     return "service" if report.run.arrivals == "closed" else "response"
@@ -145,7 +217,10 @@ def rows(report: Report, arm: str, *measures: Measure) -> tuple[Row, ...]:
     """Word every metric of one arm that has one of the measures, in the report's order."""
     chosen = [d for d in report.differences if d.arm == arm and d.measure in measures]
     latency_span = _span([d for d in chosen if d.unit == "ms"])
-    return tuple(_row(d, latency_span if d.unit == "ms" else _span([d])) for d in chosen)
+    made = (_row(d, latency_span if d.unit == "ms" else _span([d])) for d in chosen)
+    if report.question != "regression":
+        return tuple(made)
+    return tuple(replace(row, word=GATE_WORDS[row.source.call]) for row in made)
 
 
 def _row(difference: Difference, span: float) -> Row:
@@ -154,7 +229,7 @@ def _row(difference: Difference, span: float) -> Row:
     before, after = difference.baseline_value, difference.arm_value
     return Row(
         source=difference,
-        label=write.metric_word(difference.metric),
+        label=write.metric_word(difference.metric.removeprefix("error_rate.")),
         baseline=value(before),
         arm=value(after),
         change=write.ratio_change(difference.ratio)
@@ -207,6 +282,31 @@ def _drawing(difference: Difference, span: float) -> Drawing | None:
         open_low=low is None or low < -span,
         open_high=high is None or high > span,
         margin=None if margin is None else clip(margin),
+    )
+
+
+def smoothed_rows(shown: tuple[Row, ...]) -> tuple[SmoothedRow, ...]:
+    """Word the smoothed percentiles that stand beside those of the rows."""
+    return tuple(
+        SmoothedRow(
+            label=row.label,
+            band=write.DASH.join(write.quantile(q) for q in found.band),
+            change=write.ratio_change(found.ratio) or write.NO_CHANGE,
+            conflict=f"conflict with {row.label}: {found.conflict}" if found.conflict else "",
+        )
+        for row in shown
+        if (found := row.source.smoothed)
+    )
+
+
+def smoothed_sentence(shown: tuple[Row, ...]) -> str:
+    """Say what smoothed percentiles rest on, and that they do not decide."""
+    found = next((row.source.smoothed for row in shown if row.source.smoothed), None)
+    if found is None:
+        return ""
+    return (
+        f"Percentiles smoothed over their neighbours, from {write.counted(found.pairs, 'pair')} "
+        f"({write.count(found.incomplete_pairs)} incomplete left out); those above decide"
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
+from analysis.render import capacity, tables
 from analysis.render import format as write
-from analysis.render import tables
-from analysis.results import Report
+from analysis.results import Capacity, Report
 
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
 _CALL_COLOURS = {"better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED}
@@ -34,10 +34,26 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
         yield [line for note in tables.slo_notes(report) for line in _wrap(note, width)]
     if report.differences:
         yield _wrap(tables.margins_sentence(report), width)
+    yield [line for said in tables.run_sentences(report) for line in _wrap(said, width)]
+    if report.capacity is not None:
+        yield from _capacity(report.capacity, width)
     yield _trust(report, width)
     said = (*tables.agreement_sentences(report.answers), tables.errors_sentence(report))
     yield [line for sentence in said for line in _wrap(sentence, width)]
     yield _verdict(report, width)
+
+
+def _capacity(found: Capacity, width: int) -> Iterator[list[str]]:
+    for table in (capacity.rates(found), capacity.peaks(found)):
+        if table is not None:
+            shown = [list(table.head), *(list(row) for row in table.rows)]
+            lines = _aligned(shown, [""] * len(shown))
+            yield [piece for line in lines for piece in _wide(line, width)]
+    yield [line for said in capacity.sizing_sentences(found) for line in _wrap(said, width)]
+
+
+def _wide(line: str, width: int) -> list[str]:
+    return [line.rstrip()] if cell_len(line.rstrip()) <= width else _wrap(line, width)
 
 
 def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
@@ -56,6 +72,13 @@ def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator
             if not guarded or row.source.metric in guarded
         )
         yield _wrap(f"Service time: {values}", width)
+    if smoothed := tables.smoothed_rows(shown):
+        values = ", ".join(
+            f"{row.label} over {row.band} {row.change.value} ({row.change.interval})"
+            + (f" [{row.conflict}]" if row.conflict else "")
+            for row in smoothed
+        )
+        yield _wrap(f"{tables.smoothed_sentence(shown)}: {values}", width)
     yield [line for note in tables.notes(shown) for line in _wrap(note, width)]
 
 
@@ -65,8 +88,8 @@ def _table(
     rows = []
     for row in shown:
         change = row.change or write.NO_CHANGE
-        label = "errors" if row.source.measure == "outcome" else row.label
-        word = write.call_word(row.source, short=True)
+        label = "errors" if row.source.metric == "error_rate" else row.label
+        word = row.word.replace("no difference that matters", "same")
         rows.append([label, row.baseline, row.arm, change.value, change.interval, word])
     for most in (12, 8, 4):
         names = [

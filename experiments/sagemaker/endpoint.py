@@ -22,6 +22,8 @@ class Variant:
     instance_type: str | None
     model: str | None
     image: str | None
+    desired_instances: int | None = None
+    """Another number than `instances` while the endpoint scales."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def _variant(found: Any, declared: Any) -> Variant:
         instance_type=declared.get("InstanceType"),
         model=declared.get("ModelName"),
         image=images[0].get("ResolvedImage") or images[0].get("SpecifiedImage"),
+        desired_instances=found.get("DesiredInstanceCount"),
     )
 
 

@@ -21,8 +21,9 @@ from gevent.os import tp_read
 from locust.runners import STATE_CLEANUP, STATE_STOPPED
 
 from experiments import child, fingerprint, payloads, run_folder
-from experiments.errors import FAULT, AbreastError
-from experiments.sagemaker.endpoint import EndpointFacts
+from experiments.errors import FAULT, AbreastError, EndpointError
+from experiments.plan import Endpoint
+from experiments.sagemaker.endpoint import EndpointFacts, describe
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.traffic.dispatch import Dispatch
 from experiments.traffic.prepare import Prepared
@@ -236,6 +237,9 @@ class Run:
         _tell(self._options, {"kind": "end", **ended})
         run_folder.update_manifest(dispatch.folder, **ended)
         run_folder.append_event(dispatch.folder, "end", ended_as=dispatch.ended_as)
+        if self._prepared.facts.variants:
+            after = _described(self._prepared.plan.endpoint)
+            run_folder.update_manifest(dispatch.folder, endpoint_after=after)
         if self._options.supervised_run is None:
             code = self._judge(dispatch.folder)
             ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}
@@ -283,6 +287,13 @@ class Run:
             self._dispatch.stop("interrupted", "The supervising process ended.")
         self._end()
         self._environment.runner.quit()
+
+
+def _described(endpoint: Endpoint) -> dict[str, Any]:
+    try:
+        return asdict(describe(endpoint, endpoint.name))
+    except EndpointError as error:
+        return {"note": error.message}
 
 
 def _say(line: str) -> None:

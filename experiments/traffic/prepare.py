@@ -55,6 +55,11 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     """
     path = find(plan_name)
     plan = load(path, overrides)
+    if plan.question == "capacity":
+        raise PlanError(
+            f'{path}: question = "capacity" needs a judge between its probes.',
+            "Use `abreast run`.",
+        )
     bodies = payload_files.load(plan, path)
     trace = plan.traffic.trace
     with naming(path):

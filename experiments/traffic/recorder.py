@@ -41,7 +41,9 @@ class Recorder:
         """The longest that a slice held the event loop, since `take_longest_ns`."""
         self._put(self._schema.serialize())
         # The first arrays that pyarrow makes take milliseconds: not while requests are under way.
-        self._batch([(None,) * len(self._schema)]).serialize()
+        texts, flags = pa.string(), pa.bool_()
+        row = ["a" if kind == texts else True if kind == flags else 1 for kind in schema.types]
+        self._batch([row] * SLICE_ROWS).serialize()
 
     @property
     def unwritten(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -49,6 +50,14 @@ def record(seq: int, arm: str | None, at_s: float, response_ms: float, **fields:
         slot=0,
     )
     return plain._replace(**fields)
+
+
+def in_flight_counted(rows: list[Record]) -> list[Record]:
+    """Give the records with the requests that were in flight when each left."""
+    started = np.array([row.started_ns for row in rows])
+    ended = np.sort([row.ended_ns for row in rows])
+    busy = np.searchsorted(np.sort(started), started) - np.searchsorted(ended, started)
+    return [row._replace(slots_busy=int(n)) for row, n in zip(rows, busy, strict=True)]
 
 
 def _plan(overrides: list[str], without: set[str]) -> Plan:

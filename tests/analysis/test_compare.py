@@ -11,7 +11,7 @@ from analysis import Comparison
 from analysis.render import markdown, text
 from analysis.results import Difference
 from experiments.record import Record
-from tests.analysis.runs import record, write_run
+from tests.analysis.runs import in_flight_counted, record, write_run
 
 
 def run_of(
@@ -24,6 +24,7 @@ def run_of(
         for arm, factor in (("current", 1.0), ("candidate", slow_down)):
             latency_ms = 20.0 * factor * float(np.exp(0.3 * rng.standard_normal()))
             rows.append(record(len(rows), arm, float(at_s), latency_ms, group=group, **fields))
+    rows = in_flight_counted(rows)
     return analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows, overrides)))
 
 
@@ -122,6 +123,16 @@ def test_failures_never_mix_into_latency_and_are_listed_by_kind(tmp_path: Path) 
     # Of the measured 3,000, every 50th is one of the candidate's, from number 251 on.
     assert [(e.arm, e.outcome, e.count) for e in report.errors] == [("candidate", "timeout", 60)]
     assert report.errors[0].example == "no answer"
+    # The slowest 4 % of its requests timed out: p95 is where they are, and p90 is not.
+    found = {d.metric: d for d in report.differences if d.measure == "response"}
+    assert found["p90"].arm_value == pytest.approx(26)
+    for metric in ("p99", "mean"):
+        assert found[metric].call == "refused"
+        assert found[metric].arm_value is None
+        assert "60 requests of candidate timed out" in str(found[metric].reason)
+    assert max(point.quantile for point in report.shifts) == 0.95
+    by_kind = next(d for d in report.differences if d.metric == "error_rate.timeout")
+    assert (by_kind.margin, by_kind.arm_value) == (None, pytest.approx(60 / 1500))
     rate = next(d for d in report.differences if d.metric == "error_rate")
     assert rate.arm_value == pytest.approx(60 / 1500)
     assert rate.call == "worse"
@@ -170,7 +181,7 @@ def test_an_arm_that_fails_is_never_the_better_one(tmp_path: Path) -> None:
     rows = []
     for i in range(3250):
         failed = i % 2 == 1 and i % 10 == 1
-        changes = {"outcome": "timeout", "variant_invoked": None} if failed else {}
+        changes = {"outcome": "model_error"} if failed else {}
         rows.append(
             record(
                 i, ("current", "candidate")[i % 2], i * 0.04, 20.0 - i % 2 * 10 + i % 3, **changes
@@ -201,3 +212,56 @@ def test_failures_that_name_no_variant_leave_error_rates_open(tmp_path: Path) ->
     assert rate.call == "refused"
     assert rate.reason == "75 failed requests do not name the variant that they met."
     assert report.verdict.exit_code == 3
+
+
+def test_each_kind_of_failure_has_its_rates_beside_the_verdict(tmp_path: Path) -> None:
+    rows = []
+    for i in range(3250):
+        kind = {5: "throttled", 7: "throttled", 8: "model_error"}.get(i % 40)
+        changes = {"outcome": kind} if kind else {}
+        rows.append(record(i, ("current", "candidate")[i % 2], i * 0.04, 20.0 + i % 3, **changes))
+    path = write_run(tmp_path / "run", rows, ["compare.margins={error_rate='10pp'}"])
+    report = analysis.compare(analysis.read_run(path)).report
+    rates = {d.metric: d for d in report.differences if d.measure == "outcome"}
+    assert list(rates) == ["error_rate", "error_rate.throttled", "error_rate.model_error"]
+    throttled, broken = rates["error_rate.throttled"], rates["error_rate.model_error"]
+    assert (throttled.baseline_value, throttled.arm_value) == (0, pytest.approx(0.1))
+    assert (broken.baseline_value, broken.arm_value) == (pytest.approx(0.05), 0)
+    assert (throttled.call, broken.call, rates["error_rate"].call) == ("worse", "better", "same")
+    assert throttled.p_value_holm is None
+    assert report.verdict.state == "same"
+    assert "throttled" in text.render(report)
+
+
+def test_the_plan_says_how_long_noise_lasts(tmp_path: Path) -> None:
+    plain = run_of(tmp_path, 1.0)
+    assert "Noise is taken to last 10 s, as no earlier run says otherwise." in plain.report.method
+    longer = run_of(tmp_path / "longer", 1.0, ("compare.memory='15s'",))
+    assert "Noise is taken to last 15 s, as the plan says." in longer.report.method
+    check = next(c for c in longer.report.checks if c.name == "memory")
+    assert (check.state, check.finding) == (
+        "warn",
+        "short run; noise is taken to last 15 s, as the plan says",
+    )
+    p50 = (item(plain, "p50").ratio, item(longer, "p50").ratio)
+    assert p50[0] is not None
+    assert p50[1] is not None
+    assert p50[0].interval != p50[1].interval
+    refused = run_of(tmp_path / "refused", 1.0, ("compare.memory='30s'",))
+    assert item(refused, "p50").call == "refused"
+
+
+def test_pairs_have_smoothed_percentiles_beside_the_ones_that_decide(tmp_path: Path) -> None:
+    comparison = run_of(tmp_path, 1.3)
+    smoothed = item(comparison, "p90").smoothed
+    assert smoothed is not None
+    assert (smoothed.band, smoothed.incomplete_pairs) == ((0.6, 0.975), 0)
+    assert smoothed.pairs == comparison.report.arms[0].requests
+    assert smoothed.ratio.value == pytest.approx(1.3, rel=0.05)
+    assert item(comparison, "p90", "service").smoothed is None
+    assert item(comparison, "mean").smoothed is None
+    row = comparison.to_frame().set_index(["metric", "measure"]).loc[("p90", "response")]
+    assert row["smoothed"] == smoothed.ratio.value
+    assert row["smoothed_low"] < 1.3 < row["smoothed_high"]
+    pinned = run_of(tmp_path / "pinned", 1.3, ("traffic.routing=pinned",))
+    assert {d.smoothed for d in pinned.report.differences} == {None}

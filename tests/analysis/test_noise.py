@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy.fft import dct
-from scipy.stats import binom, permutation_test
+from scipy.stats import binom, permutation_test, ttest_1samp
 from scipy.stats import t as student
 
 from analysis.noise import (
@@ -15,6 +15,7 @@ from analysis.noise import (
     precision,
     score_p_value,
     sign_flip_p,
+    student_p,
 )
 from analysis.windows import WINDOWS
 
@@ -60,6 +61,36 @@ def test_inflation_takes_from_the_sum():
     p_values = [sign_flip_p(scores, SIGNS, inflation=c) for c in (1.0, 1.5, 3.0)]
     assert p_values == sorted(p_values)
     assert p_values[0] == 2 / 1024
+
+
+def test_without_inflation_student_is_the_t_test_of_the_windows():
+    scores = SCORE + 0.3
+    assert student_p(scores, inflation=1.0) == pytest.approx(ttest_1samp(scores, 0).pvalue)
+
+
+@pytest.mark.parametrize(("inflation", "freedom"), [(2.0, 4.0), (2.2, 20 / 2.2**2 - 1), (4.0, 2.0)])
+def test_student_has_a_degree_of_freedom_less_than_independent_windows(inflation, freedom):
+    scores = SCORE[:20] + 1.0
+    t = ttest_1samp(scores, 0).statistic / inflation
+    assert student_p(scores, inflation=inflation) == pytest.approx(2 * student.sf(t, df=freedom))
+
+
+def test_student_judges_scores_that_do_not_vary():
+    assert student_p(np.zeros(20), inflation=3.0) == 1
+    assert student_p(np.full(20, 0.5), inflation=3.0) < 0.001
+
+
+def test_student_stands_in_where_fewer_than_five_independent_windows_are_left():
+    # A cosine, half a wave over the run, and little else; and a sum that is far from 0.
+    score = np.cos(np.pi * (np.arange(WINDOWS) + 0.5) / WINDOWS) + 0.01 * SCORE
+    noise = noise_of(score)
+    assert [windows / c**2 >= 5 for windows, c in noise.inflation] == [False, False]
+    p_values = [
+        student_p((score + 9).reshape(windows, -1).sum(axis=1), inflation=c)
+        for windows, c in noise.inflation
+    ]
+    assert score_p_value(score + 9, noise, SIGNS) == max(p_values)
+    assert noise.freedom == 2
 
 
 def test_the_same_generator_gives_the_same_signs():

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.noise import Refusal, draw_signs
+from analysis.noise import Refusal, draw_signs, sign_flip_p
 from analysis.simulate import STREAMS
 from analysis.swap import (
     Swap,
@@ -14,7 +14,7 @@ from analysis.swap import (
     quantile_test,
     shift,
 )
-from analysis.windows import windowed
+from analysis.windows import merged, windowed
 
 SIGNS = draw_signs(np.random.default_rng(1))
 
@@ -242,16 +242,37 @@ def test_a_run_too_short_for_a_verdict_still_has_its_values():
 
 
 def test_where_noise_lasts_too_long_a_side_is_unbounded_and_the_run_is_warned_of():
-    # The arm is fast for half the run and slow for the other half: no ratio can be ruled out.
+    # The arm is fast for half the run and slow for the other half: it may be faster by any factor.
     rng = np.random.default_rng(7)
     baseline = rng.lognormal(4, 0.2, 12_000)
     arm = rng.lognormal(4, 0.2, 12_000) * np.repeat([0.5, 2.0], 6000)
     found = mean_ratio(steady(baseline, arm), signs=SIGNS)
     assert isinstance(found, Swap)
     assert found.ratio.interval.low is None
-    assert found.ratio.interval.high is None
+    assert found.ratio.interval.high > 2
     assert found.noise.autocorrelation == 0.9
     assert "four times" in found.noise.warning
+
+
+@pytest.mark.parametrize("metric", [0.5, "mean"])
+@pytest.mark.parametrize("factor", [0.2, 5.0])
+def test_noise_that_lasts_does_not_hide_a_factor_of_five(metric, factor):
+    # The baseline swings three times, by a fifth: of twenty windows three are left.
+    rng = np.random.default_rng(9)
+    swing = np.exp(0.2 * np.sin(np.linspace(0, 6 * np.pi, 24_000)))
+    arm = factor * rng.lognormal(4, 0.3, 24_000)
+    sample = steady(rng.lognormal(4, 0.3, 24_000) * swing, arm)
+    found = judged(sample, metric)
+    windows, inflation = found.noise.inflation[-1]
+    assert windows / inflation**2 < 4
+    make = mean_test if metric == "mean" else lambda s, **k: quantile_test(s, metric, **k)
+    scores = merged(make(sample, signs=SIGNS).score(0.0), windows)
+    assert sign_flip_p(scores, SIGNS, inflation=inflation) > 0.05
+    assert found.p_value < 0.05
+    assert found.noise.warning
+    low, high = found.ratio.interval.low, found.ratio.interval.high
+    assert low < found.ratio.value < high
+    assert not low <= 1 <= high
 
 
 def test_a_difference_far_beyond_the_noise_is_found():

@@ -301,4 +301,72 @@ def test_a_run_shorter_than_six_memories_is_not_long_enough(tmp_path: Path) -> N
     assert memory_check(run, []).state == "warn"
     long = analysis.read_run(write_run(tmp_path / "long", steady()))
     assert memory_check(long, []).state == "ok"
-    assert memory_check(long, ["short run", "short run"]).finding == "short run"
+    finding = "short run; noise is taken to last 10 s, as no earlier run says otherwise"
+    assert memory_check(long, ["short run", "short run"]).finding == finding
+    assert memory_check(long, [], 21.0).state == "warn"
+
+
+@pytest.mark.parametrize(("until_s", "state"), [(13.5, "ok"), (14.5, "warn")])
+def test_a_warm_up_that_goes_on_is_found(tmp_path: Path, until_s: float, state: str) -> None:
+    # Windows are 2 s: from 10 s to 13.5 s one and the most of another are slow.
+    rows = [
+        row._replace(ended_ns=row.scheduled_ns + 40_000_000)
+        if row.arm == "candidate" and row.scheduled_ns < until_s * 1e9
+        else row
+        for row in steady()
+    ]
+    late = [row for row in rows if 12.9e9 <= row.scheduled_ns < 13.5e9]
+    assert late
+    found = checks(tmp_path, rows)["warmup"]
+    assert found.state == state or until_s == 13.5
+    if state == "warn":
+        assert found.next_step == "Set traffic.warmup to 14 s or more."
+
+
+def test_a_slow_start_that_is_no_slower_than_the_rest_is_noise(tmp_path: Path) -> None:
+    rows = [
+        row._replace(ended_ns=row.scheduled_ns + 20_000_000 + 6_000_000 * (row.seq // 40 % 3))
+        for row in steady()
+    ]
+    assert checks(tmp_path, rows)["warmup"].state == "ok"
+
+
+@pytest.mark.parametrize(("distinct", "state"), [(9, "warn"), (10, "ok")])
+def test_few_payloads_are_suspect(tmp_path: Path, distinct: int, state: str) -> None:
+    rows = [row._replace(payload=row.seq // 2 % distinct) for row in steady()]
+    found = checks(tmp_path, rows)["payloads"]
+    assert found.state == state
+    assert found.finding == f"{distinct} different, each sent {2400 // distinct} times"
+
+
+def test_failures_that_come_together_are_suspect(tmp_path: Path) -> None:
+    # Of 20 failures 10 lie within 18 x 50 ms from 60 s on, and 10 are spread over the run.
+    together = [1200 + 2 * i for i in range(10)]
+    spread = [300 + 200 * i + 1 for i in range(10)]
+    rows = steady()
+    for i in (*together, *spread):
+        rows[i] = rows[i]._replace(outcome="throttled")
+    found = checks(tmp_path / "burst", rows)["failures"]
+    assert found.state == "warn"
+    assert "20 of 2,400 requests failed, half of them within" in found.finding
+    assert "from 60 s on" in found.finding
+    rows = steady()
+    for i in range(210, 2410, 110):
+        rows[i] = rows[i]._replace(outcome="throttled")
+    assert checks(tmp_path / "spread", rows)["failures"].state == "ok"
+
+
+def test_requests_in_flight_that_the_records_do_not_explain_are_suspect(tmp_path: Path) -> None:
+    # 200 ms every 50 ms: when the fifth and every later one leaves, four are under way.
+    rows = [
+        record(i, ("current", "candidate")[i % 2], i * STEP_S, 200.5, slots_busy=min(i, 4))
+        for i in range(2600)
+    ]
+    found = checks(tmp_path / "whole", rows)["in_flight"]
+    assert found.state == "ok"
+    assert found.finding == "4.000 on average, and 4.000 by the records"
+    lost = checks(tmp_path / "lost", [row for row in rows if not 1000 <= row.seq < 1060])
+    assert "in 1 of 60 windows" in lost["in_flight"].finding  # where the gap of 3 s ends
+    thinned = checks(tmp_path / "thinned", [row for row in rows if row.seq % 4])["in_flight"]
+    assert thinned.state == "warn"
+    assert "in 60 of 60 windows" in thinned.finding

@@ -38,7 +38,7 @@ def test_a_short_run_is_recorded_whole_and_gives_no_verdict(
     folder = only_run(tmp_path / "reports")
     assert {file.name for file in folder.iterdir()} == {
         "manifest.json", "plan.toml", "requests.parquet", "health.parquet", "payloads.parquet",
-        "timeline.jsonl", "logs", "report.html", "report.md", "report.json",
+        "timeline.jsonl", "logs", "report.html", "report.md", "report.json", "junit.xml",
     }  # fmt: skip
     run = analysis.read_run(folder)
     assert_adds_up(run.counts)

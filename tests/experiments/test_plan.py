@@ -75,7 +75,7 @@ def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Pa
         ("traffic.duration=30", ["traffic.duration", "30", '"10s"']),
         ("traffic.routing=random", ["traffic.routing", '"random"', "'paired'"]),
         ("traffic.transport=slow", ["traffic.transport", '"slow"', "'boto3'"]),
-        ("question=capacity", ["question", '"capacity"', "'compare'"]),
+        ("question=cost", ["question", '"cost"', "'compare'"]),
         ("compare.baseline=blue", ["compare.baseline", '"blue"', "current, candidate"]),
         ("compare.margins.p5x=5%", ["margins.p5x", "p50"]),
         ("compare.confidence=0.99", ["confidence", "0.99", "0.95"]),

@@ -21,9 +21,11 @@ from analysis.results import (
     Percentile,
     Report,
     RunInfo,
+    RunValues,
     ShiftPoint,
     SloCall,
     SloResult,
+    Smoothed,
     Verdict,
 )
 
@@ -136,6 +138,17 @@ def latency(
             "reason": None,
         }
         | fields
+    )
+
+
+def smoothed(percent, low, high, band, *, conflict=None):
+    """A smoothed percentile; its change and interval are given in percent."""
+    return Smoothed(
+        ratio=estimate(1 + percent / 100, 1 + low / 100, 1 + high / 100),
+        band=band,
+        pairs=23_990,
+        incomplete_pairs=10,
+        conflict=conflict,
     )
 
 
@@ -283,13 +296,19 @@ CURRENT = summary("current", BODY_MS)
 def faster() -> Report:
     """Ten times faster everywhere, answers compared."""
     rows = (
-        latency("p50", 41.1, -89.3, -89.6, -88.9, "better"),
-        latency("p90", 54.0, -88.8, -89.3, -88.1, "better"),
+        latency(
+            "p50", 41.1, -89.3, -89.6, -88.9, "better",
+            smoothed=smoothed(-89.2, -89.4, -89.0, (0.25, 0.75)),
+        ),
+        latency(
+            "p90", 54.0, -88.8, -89.3, -88.1, "better",
+            smoothed=smoothed(-80.0, -81.0, -79.0, (0.6, 0.975), conflict="no overlap"),
+        ),
         latency("p95", 61.7, -88.4, -89.2, -87.3, "better"),
         latency("p99", 83.9, -87.0, -89.0, -84.1, "better"),
         latency("p99.9", 214.0, -86.0, -91.0, -74.0, "undecided", **IMPRECISE),
         latency("mean", 44.2, -88.9, -89.4, -88.2, "better"),
-    )
+    )  # fmt: skip
     quick = _scaled(0.107)
     return report(
         "better",
@@ -317,7 +336,21 @@ def slower() -> Report:
     return report(
         "worse",
         "Don't ship candidate: at p99 it is 67 ms slower than current (between 52 and 83 ms).",
-        (*rows, errors(5 / 24_000, 168 / 24_000, 0.0068, 0.0058, 0.0079, "worse"), *served),
+        (
+            *rows,
+            errors(5 / 24_000, 168 / 24_000, 0.0068, 0.0058, 0.0079, "worse"),
+            errors(
+                0.0,
+                161 / 24_000,
+                0.0067,
+                0.0057,
+                0.0078,
+                "worse",
+                metric="error_rate.model_error",
+                margin=None,
+            ),
+            *served,
+        ),
         (CURRENT, summary("candidate", tail, failed=168)),
         shifts("candidate", BODY_MS, tail),
         verdict=Verdict(
@@ -568,9 +601,42 @@ def load() -> Report:
     )
 
 
+def gate() -> Report:
+    """A regression gate of three blocks: one metric fails, one passes, one has no verdict."""
+    rows = (
+        latency("p50", 41.1, 16.0, 12.0, 20.1, "worse"),
+        latency("p90", 54.0, 1.0, -2.0, 4.1, "same"),
+        latency(
+            "p99", 83.9, None, None, None, "refused", margin=0.1,
+            reason="Only 9 requests of a side lie beyond p99, over all its runs.",
+        ),
+    )  # fmt: skip
+    return report(
+        "worse",
+        "Regression: candidate is worse than current: p50 +16.0% (+12.0 to +20.1%).",
+        (*rows, errors(0.0, 0.0, 0.0, -0.0003, 0.0003)),
+        (CURRENT, summary("candidate", _scaled(1.16), failed=0)),
+        (),
+        question="regression",
+        runs=tuple(
+            RunValues(
+                run=f"20261123-04520{number}-gate-7f3a",
+                arm=arm,
+                started_at="2026-11-23T04:52:00Z",
+                requests=8_000,
+                failed=0,
+                values={"p50": p50_ms, "p90": 54.0, "p99": None, "error_rate": 0.0},
+                subject={"image": HOSTILE[1] if arm == "candidate" else "ranker:12"},
+            )
+            for arm, p50s_ms in (("current", (40.9, 41.1, 41.3)), ("candidate", (47.0, 47.7, 48.3)))
+            for number, p50_ms in enumerate(p50s_ms)
+        ),
+    )
+
+
 MADE = {
     make.__name__: make()
-    for make in (load, faster, slower, undecided, untrusted, empty, tied, three_arms, hostile)
+    for make in (load, gate, faster, slower, undecided, untrusted, empty, tied, three_arms, hostile)
 }
 
 

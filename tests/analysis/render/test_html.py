@@ -133,7 +133,8 @@ def test_service_time_is_closed_until_asked_for(any_report):
     made = html.render(any_report)
     assert "<details open>" not in made
     summary = "<summary>Service time, from when each request left</summary>"
-    assert (summary in made) == bool(any_report.differences)
+    shown = any(each.measure == "service" for each in any_report.differences)
+    assert (summary in made) == shown
 
 
 def test_a_difference_in_milliseconds_stands_under_the_change_without_an_interval(reports):
@@ -152,3 +153,15 @@ def test_the_account_of_requests_is_on_the_page(reports):
 
 def test_a_report_gives_the_same_page_twice(any_report):
     assert html.render(any_report) == html.render(any_report)
+
+
+def test_smoothed_percentiles_are_folded_away(reports):
+    page = Page(html.render(reports["faster"]))
+    assert "smoothed over their neighbours, from 23,990 pairs" in page.texts["summary"]
+    assert "p60\u2013p97.5" in page.texts["td"]
+    assert "conflict with p90: no overlap" in page.texts["td"]
+    assert "smoothed" not in Page(html.render(reports["slower"])).texts["summary"]
+
+
+def test_a_kind_of_failure_has_a_row(reports):
+    assert "model error" in Page(html.render(reports["slower"])).texts["th"]

@@ -35,7 +35,7 @@ def test_every_key_of_a_report_is_in_the_schema(any_report):
                 check(inner, part["properties"][key])
         elif isinstance(value, list):
             for inner in value:
-                check(inner, part["items"])
+                check(inner, part.get("items", {}))
 
     check(standard.loads(json.render(any_report)), schema)
 
@@ -65,8 +65,10 @@ def test_all_reports_are_written_whole(any_report, tmp_path):
         "html": "report.html",
         "md": "report.md",
         "json": "report.json",
+        "xml": "junit.xml",
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "junit.xml",
         "report.html",
         "report.json",
         "report.md",

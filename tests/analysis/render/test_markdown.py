@@ -93,3 +93,14 @@ def test_a_bar_shows_where_an_interval_lies(made, drawn):
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_a_bar_has_eight_cells(a, b):
     assert len(markdown.bar(drawing(min(a, b), max(a, b)))) == 8
+
+
+def test_smoothed_percentiles_are_folded_away(reports):
+    made = markdown.render(reports["faster"])
+    summary = next(line for line in made.splitlines() if "smoothed over their neighbours" in line)
+    assert summary.startswith("<details><summary>Percentiles smoothed")
+    assert (
+        "| p90 over p60\u2013p97.5 | \u221280.0% | \u221281.0 to \u221279.0% | "
+        "conflict with p90: no overlap |"
+    ) in made
+    assert "smoothed" not in markdown.render(reports["slower"])

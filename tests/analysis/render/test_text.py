@@ -40,9 +40,9 @@ def test_the_widest_row_fits_the_terminal(reports):
 def test_the_table_is_aligned(reports):
     lines = text.render(reports["slower"]).splitlines()
     assert lines[1:4] == [
-        "        current  candidate    change    95% interval",
-        "p50     41.1 ms    39.0 ms     \u22125.1%    \u22126.6 to \u22123.9  ▼ faster",
-        "p90     54.0 ms    51.8 ms     \u22124.1%    \u22125.7 to \u22122.2  ≈ same",
+        "             current  candidate    change    95% interval",
+        "p50          41.1 ms    39.0 ms     \u22125.1%    \u22126.6 to \u22123.9  ▼ faster",
+        "p90          54.0 ms    51.8 ms     \u22124.1%    \u22125.7 to \u22122.2  ≈ same",
     ]
 
 
@@ -104,3 +104,21 @@ def test_colour_changes_nothing_but_colour(any_report):
 def test_text_can_be_encoded(any_report):
     assert text.render(any_report).encode("utf-8")
     assert text.render(any_report).encode("ascii", errors="replace")
+
+
+def test_smoothed_percentiles_are_named_for_what_they_are(reports):
+    shown = " ".join(text.render(reports["faster"]).split())
+    assert (
+        "Percentiles smoothed over their neighbours, from 23,990 pairs (10 incomplete left out); "
+        "those above decide: p50 over p25\u2013p75 \u221289.2% (\u221289.4 to \u221289.0), "
+        "p90 over p60\u2013p97.5 \u221280.0% (\u221281.0 to \u221279.0) "
+        "[conflict with p90: no overlap]"
+    ) in shown
+    assert "smoothed" not in text.render(reports["slower"])
+
+
+def test_a_kind_of_failure_has_a_row_under_that_of_all(reports):
+    lines = text.render(reports["slower"]).splitlines()
+    errors = next(i for i, line in enumerate(lines) if line.startswith("errors "))
+    assert lines[errors + 1].startswith("model error ")
+    assert "0.671%" in lines[errors + 1] or "0.67%" in lines[errors + 1]

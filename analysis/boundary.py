@@ -1,0 +1,74 @@
+"""Between which rates does the SLO break, where about, and how: from what each rate showed."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from analysis.results import CapacityEnd, LimitAtRate, RateFound
+
+CLIFF = 10.0
+"""At the first rate that breaks the SLO so many times more requests miss than may, and the
+boundary is a cliff: nothing warns of it."""
+WIDEST = 4
+_ROUNDING = 1e-3
+"""Rates are tried with four digits."""
+
+
+class Boundary(NamedTuple):
+    """Of the rates that keep the SLO the last but one, the first that breaks it, what lies between.
+
+    Of many rates near the boundary the highest that passed may have been lucky; two seldom are.
+
+    `rate_rps` is the estimate between the two, `limit` the metric that breaks first.
+    """
+
+    end: CapacityEnd
+    low: RateFound | None
+    high: RateFound | None
+    rate_rps: float | None = None
+    limit: str | None = None
+
+
+def boundary(rates: Sequence[RateFound], resolution: float | None) -> Boundary:
+    """Find the boundary; wider than `WIDEST` resolutions it is undecided, unless that is `None`."""
+    found = sorted(rates, key=lambda rate: rate.rate_rps)
+    high = next((rate for rate in found if rate.call in ("fail", "client")), None)
+    below = found if high is None else found[: found.index(high)]
+    passed = [rate for rate in below if rate.call == "pass"]
+    low = passed[-2] if len(passed) > 1 else passed[0] if passed else None
+    if any(rate.call == "invalid" for rate in found):
+        return Boundary("invalid", low, high)
+    if high is not None and high.call == "client":
+        return Boundary("client", low, high)
+    if low is None or high is None:
+        is_open = any(rate.call == "unresolved" for rate in found)
+        if is_open or not found:
+            return Boundary("undecided", low, high)
+        return Boundary("no_pass" if low is None else "no_fail", low, high)
+    between = [rate for rate in found if low.rate_rps <= rate.rate_rps <= high.rate_rps]
+    rate_rps, limit = _first_crossing(between)
+    width = high.rate_rps / low.rate_rps
+    if resolution is not None and width > (1 + resolution) ** WIDEST + _ROUNDING:
+        return Boundary("undecided", low, high, rate_rps, limit)
+    breaks = max((_share(each) / each.allowed for each in high.limits), default=0.0)
+    end: CapacityEnd = "cliff" if breaks > CLIFF or 2 * high.saturated > high.probes else "smooth"
+    return Boundary(end, low, high, rate_rps, limit)
+
+
+def _first_crossing(rates: Sequence[RateFound]) -> tuple[float, str | None]:
+    """Interpolate where the share missed passes what may miss, log against log; the first limit."""
+    crossings = []
+    for below, above in pairwise(rates):
+        for one, other in zip(below.limits, above.limits, strict=True):
+            here, there = (math.log(_share(each) / each.allowed) for each in (one, other))
+            if there > 0:
+                along = min(max(-here / (there - here), 0.0), 1.0) if here < 0 else 0.0
+                factor = (above.rate_rps / below.rate_rps) ** along
+                crossings.append((below.rate_rps * factor, one.metric))
+    return min(crossings, default=(rates[-1].rate_rps, None))
+
+
+def _share(limit: LimitAtRate) -> float:
+    """Give the share missed, never quite none."""
+    return (limit.missed + 0.5) / (limit.requests + 1)

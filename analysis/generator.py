@@ -1,0 +1,197 @@
+"""Was the generator itself in the way: late, held up, out of slots, or not telling the truth?
+
+Its limits are those of perf_analyzer (1 % of requests late) and Hyperfoil (an event loop that stood
+still).
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.read import Run
+from analysis.render.format import count, latency, number, share
+from analysis.results import Check
+from analysis.windows import WINDOWS
+
+LATE_MS = 5.0
+LATE_SHARE_OF_MEDIAN = 0.05
+MOST_LATE = 0.01
+FEWEST_LATE = 5
+"""So many late requests make a run INVALID; fewer, of a small number, make it SUSPECT."""
+MOST_CPU = 0.85
+MOST_CPU_SECONDS = 0.05
+MOST_LOOP_LAG_MS = 250.0
+MOST_LOOP_LAG_P99_MS = 20.0
+MOST_SLOW_SECONDS = 0.01
+MOST_GC_PAUSE_MS = 50.0
+FEWEST_STARTED = 0.99
+MOST_NEW_CONNECTIONS = 0.05
+MOST_UNEXPLAINED = 0.1
+
+
+def check_generator(run: Run, rows: pd.DataFrame) -> tuple[Check | None, ...]:
+    """Make the checks of what sent the measured `rows`; `None` where one does not apply."""
+    return (_kept_up(run, rows), _slots(run, rows), _in_flight(run, rows), _connections(run, rows))
+
+
+def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
+    sent = rows[rows["outcome"] != "dropped"]
+    title = "Generator kept up"
+    if sent.empty:
+        said = "no request was sent in the measured phase"
+        return Check("generator", title, "fail", said, "Run longer than the warm-up.")
+    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
+    if free.empty:
+        return Check(
+            "generator", title, "fail", "no request had a free slot when it was due",
+            "Give more slots (traffic.slots), or a lower rate.",
+        )  # fmt: skip
+    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
+    late_requests = int((free["lateness_ms"] > bound_ms).sum())
+    late = late_requests / len(free)
+    p99_ms = float(free["lateness_ms"].quantile(0.99))
+    cpu = _each_second(run, "cpu")
+    most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
+    finding = (
+        f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
+        f"(p99 {latency(p99_ms)} late); CPU {most_cpu}"
+    )
+    if "locustfile" in run.manifest:
+        finding = f"its users send when they like, so nothing is late; CPU {most_cpu}"
+    held_up, unstarted = _held_up(run), _not_started(run, rows)
+    said = "; ".join([finding, *held_up, *unstarted])
+    steps = []
+    if late > MOST_LATE or held_up:
+        less = "Use fewer users" if run.plan.traffic.is_closed else "Lower the rate"
+        steps.append(
+            f"{less}, or give the generator a machine of its own: latencies include its delay."
+        )
+    if unstarted:
+        steps.append("Give more slots (traffic.slots), or a lower rate.")
+    is_late = late > MOST_LATE and late_requests >= FEWEST_LATE
+    state: Literal["ok", "warn", "fail"] = "fail" if is_late else "warn" if steps else "ok"
+    return Check("generator", title, state, said, " ".join(steps) or None)
+
+
+def _held_up(run: Run) -> list[str]:
+    """Say what held up the generator's process in the measured phase."""
+    said = []
+    busy = _share_above(_each_second(run, "cpu"), MOST_CPU)
+    if busy > MOST_CPU_SECONDS:
+        said.append(f"above {share(MOST_CPU)} in {share(busy)} of seconds")
+    lag_ms = _each_second(run, "loop_lag_max_ms").max()
+    if lag_ms > MOST_LOOP_LAG_MS:
+        said.append(f"its event loop once stood still for {latency(lag_ms)}")
+    lags_ms = _each_second(run, "loop_lag_p99_ms")
+    slow = _share_above(lags_ms, MOST_LOOP_LAG_P99_MS)
+    if slow > MOST_SLOW_SECONDS and slow * len(lags_ms) > 1:
+        said.append(
+            f"p99 of its event loop's lag was above {latency(MOST_LOOP_LAG_P99_MS)} "
+            f"in {share(slow)} of seconds"
+        )
+    pause_ms = _each_second(run, "gc_pause_ms").max()
+    if pause_ms > MOST_GC_PAUSE_MS:
+        said.append(f"garbage collection once stopped it for {latency(pause_ms)}")
+    return said
+
+
+def _not_started(run: Run, rows: pd.DataFrame) -> list[str]:
+    """Say how many requests the measured phase did not see start; a run cut short says nothing."""
+    if run.manifest["ended_as"] != "complete":
+        return []
+    started = int((rows["started_ms"] < run.end_s * 1e3).sum())
+    if started >= FEWEST_STARTED * len(rows):
+        return []
+    return [f"{count(started)} of {count(len(rows))} requests were started by the phase's end"]
+
+
+def _each_second(run: Run, column: str) -> "pd.Series[float]":
+    """Give what is known of the generator in the measured phase; a row is of the second before."""
+    if column not in run.health:
+        return pd.Series(dtype=float)
+    known: pd.Series[float] = run.health.loc[
+        run.health["second"].between(run.start_s, run.end_s), column
+    ].dropna()
+    return known
+
+
+def _share_above(values: "pd.Series[float]", bound: float) -> float:
+    return 0.0 if values.empty else float((values > bound).mean())
+
+
+def _connections(run: Run, rows: pd.DataFrame) -> Check | None:
+    known = rows.loc[rows["outcome"] != "dropped", "new_connection"].dropna().astype(bool)
+    if known.empty:
+        return None
+    opened = int(known.sum())
+    title = "Connections kept"
+    finding = f"{count(opened)} of {count(len(known))} requests opened a new connection"
+    longest_ms = _each_second(run, "connect_max_ms").max()
+    if opened and longest_ms > 0:
+        finding += f", which took {latency(longest_ms)} at most"
+    if opened > MOST_NEW_CONNECTIONS * len(known):
+        step = (
+            "Look for a proxy or an endpoint that closes connections, or lengthen the warm-up "
+            "(traffic.warmup): latencies include the handshake."
+        )
+        return Check("connections", title, "warn", finding, step)
+    return Check("connections", title, "ok", finding)
+
+
+def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
+    if run.plan.traffic.is_closed:
+        return None  # each user is a slot, and waits for no other
+    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
+    without = int((rows["slots_busy"] >= slots).sum())
+    title = "A slot was free"
+    if without == 0:
+        most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0
+        return Check("slots", title, "ok", f"at most {count(most)} of {count(slots)} in flight")
+    return Check(
+        "slots",
+        title,
+        "warn",
+        f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy "
+        + (
+            "and were dropped"
+            if run.plan.traffic.overflow == "drop"
+            else "and waited on this side; response time counts the wait"
+        ),
+        "Give more slots (traffic.slots) if the endpoint should see the full load.",
+    )
+
+
+def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
+    """Hold the requests in flight that the generator counted against those of the records.
+
+    Little's law, window by window: what is in flight is what came times how long it took. Records
+    that are lost, doubled or wrongly timed break it.
+    """
+    sent = rows[(rows["outcome"] != "dropped") & rows["ended_ms"].notna()]
+    sent = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
+    if len(sent) < WINDOWS or "locustfile" in run.manifest:
+        return None
+    every = run.requests[run.requests["outcome"] != "dropped"]
+    counted, recorded = np.zeros(WINDOWS), np.zeros(WINDOWS)
+    span_ms = (run.end_s - run.start_s) * 1e3
+    for worker, own in sent.groupby("worker"):
+        all_own = every[every["worker"] == worker]
+        at_ms = own["started_ms"].to_numpy()
+        begun = np.searchsorted(np.sort(all_own["started_ms"].to_numpy()), at_ms)
+        ended = np.searchsorted(np.sort(all_own["ended_ms"].to_numpy()), at_ms)
+        window = ((own["scheduled_ms"] - run.start_s * 1e3) * (WINDOWS / span_ms)).to_numpy()
+        place = np.clip(window.astype(int), 0, WINDOWS - 1)
+        counted += np.bincount(place, own["slots_busy"], WINDOWS)
+        recorded += np.bincount(place, begun - ended, WINDOWS)
+    per_window = len(sent) / WINDOWS
+    unexplained = np.abs(counted - recorded) / np.maximum(np.maximum(counted, recorded), per_window)
+    wrong = int((unexplained > MOST_UNEXPLAINED).sum())
+    title = "Requests in flight explained"
+    means = (number(total.sum() / len(sent), 3) for total in (counted, recorded))
+    finding = "{} on average, and {} by the records".format(*means)
+    if wrong == 0:
+        return Check("in_flight", title, "ok", finding)
+    finding += f"; {share(MOST_UNEXPLAINED)} and more apart in {wrong} of {WINDOWS} windows"
+    step = "Records are lost, doubled or wrongly timed: report it, with the run folder."
+    return Check("in_flight", title, "warn", finding, step)

@@ -1,0 +1,119 @@
+"""By what factor a smoothed percentile differs, where both arms were sent the same payloads.
+
+Two answers to one payload differ far less than answers to two, but a count of requests beyond a
+quantile sees of a pair only whether one lies beyond and the other does not. A score that rises
+evenly over a band about the quantile, instead of jumping at it, sees how far they are apart too.
+What it gives is the ratio of the quantiles of distributions smoothed over that band (Azzalini,
+1981, A note on the estimation of a distribution function and quantiles by a kernel method). Where
+every latency changes by one factor that is the ratio of the quantiles; elsewhere it is near it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from analysis.noise import MEMORY_S, Refusal, Signs, precision
+from analysis.results import Estimate
+from analysis.swap import Swap, SwapTest, beyond, ratio_test, with_intervals
+from analysis.windows import Floats, Sample, WindowedArm
+
+_NARROWEST = 1e-6
+"""The half-width of a band whose ends are tied: the score then jumps in all but name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ramp:
+    """One arm's log latencies in ascending order, and their running sums, window after window."""
+
+    arm: WindowedArm
+    logs: Floats
+    sums: Floats
+
+    def beyond(self, middle: float, half: float) -> Floats:
+        """How many values lie above `middle`, per window; those nearer than `half` in part."""
+        first, last = np.searchsorted(self.logs, (middle - half, middle + half))
+        begin, end = self.arm.first_places(int(first)), self.arm.first_places(int(last))
+        inside = end - begin
+        above = np.cumsum(self.arm.counts) - end
+        distance = self.sums[end] - self.sums[begin] - inside * middle
+        return np.asarray(above + inside / 2 + distance / (2 * half))
+
+
+def band_of(quantile: float) -> tuple[float, float]:
+    """The quantiles that a quantile of one half or more is smoothed over."""
+    beyond = 1 - quantile
+    low, high = max(0.25, 1 - 4 * beyond), 1 - beyond / (2 if quantile == 0.5 else 4)
+    return round(low, 9), round(high, 9)
+
+
+def smoothed_ratio(
+    pairs: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+) -> Swap | Refusal:
+    """The ratio of the arms' smoothed quantiles, with its intervals.
+
+    `pairs` holds complete pairs only, both requests of each in one window, so that the arms have
+    equally many in every window.
+    """
+    return with_intervals(smoothed_test(pairs, quantile, signs=signs, memory_s=memory_s))
+
+
+def smoothed_test(
+    pairs: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+) -> SwapTest | Refusal:
+    """The test behind `smoothed_ratio`, without its intervals."""
+    tail_requests = beyond(pairs, quantile)
+    if precision(tail_requests) == "refused":
+        return Refusal(reason="Too few complete pairs.", tail_requests=tail_requests)
+    if min(pairs.baseline.ordered[0], pairs.arm.ordered[0]) <= 0:
+        return Refusal(reason="A latency of 0 has no ratio to another.")
+    baseline, arm = _ramp(pairs.baseline), _ramp(pairs.arm)
+    half = _half_width(pairs, quantile)
+    share, size = 1 - quantile, pairs.smaller
+
+    def middle(*shifted: tuple[_Ramp, float]) -> float:
+        """Where the share of the arms' values beyond is that of the quantile."""
+
+        def surplus(at: float) -> float:
+            found = sum(float(ramp.beyond(at + by, half).sum()) for ramp, by in shifted)
+            return found / (len(shifted) * size) - share
+
+        low = min(ramp.logs[0] - by for ramp, by in shifted) - half
+        high = max(ramp.logs[-1] - by for ramp, by in shifted) + half
+        return float(brentq(surplus, low, high, xtol=1e-12))
+
+    def score(log_ratio: float) -> Floats:
+        at = middle((baseline, 0.0), (arm, log_ratio))
+        return np.asarray((arm.beyond(at + log_ratio, half) - baseline.beyond(at, half)) / size)
+
+    values = math.exp(middle((baseline, 0.0))), math.exp(middle((arm, 0.0)))
+    independent = 2 * quantile * share / size
+    return ratio_test(pairs, score, values, tail_requests, independent, signs, memory_s)
+
+
+def conflict(raw: Estimate, smoothed: Estimate) -> str | None:
+    """Say how a smoothed ratio contradicts the ratio that it smooths, if it does."""
+    for one, other in ((raw, smoothed), (smoothed, raw)):
+        low, high = one.interval.low, one.interval.high
+        if low is not None and other.interval.high is not None and low > other.interval.high:
+            return "the intervals do not overlap"
+        if (low is not None and low > 1 > other.value) or (
+            high is not None and high < 1 < other.value
+        ):
+            return "one is shown to differ from no change, and the other lies on the other side"
+    return None
+
+
+def _ramp(arm: WindowedArm) -> _Ramp:
+    logs = np.log(arm.ordered)
+    by_place = logs[arm.places % arm.size]
+    return _Ramp(arm, logs, np.concatenate([[0.0], np.cumsum(by_place)]))
+
+
+def _half_width(pairs: Sample, quantile: float) -> float:
+    """How far the score rises to either side: to the nearer end of the band, arms laid together."""
+    scale = pairs.baseline.quantile(quantile) / pairs.arm.quantile(quantile)
+    low, high = band_of(quantile)
+    ends = [math.log(pairs.pooled_quantile(q, scale)) for q in (low, quantile, high)]
+    return max(min(ends[1] - ends[0], ends[2] - ends[1]), _NARROWEST)

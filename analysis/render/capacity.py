@@ -1,0 +1,135 @@
+"""What do the tables and sentences of a capacity report say, in whichever renderer."""
+
+from typing import NamedTuple
+
+from analysis.render import format as write
+from analysis.results import Capacity, LimitAtRate, PeakNeed, RateCall, RateFound
+
+CALL_WORDS: dict[RateCall, str] = {
+    "pass": "✓ keeps the SLO",
+    "fail": "✗ breaks it",
+    "unresolved": "? cannot be told",
+    "client": "! the generator's limit",
+    "invalid": "! cannot be trusted",
+}
+STATES = {
+    "met": ("✓", "Capacity found"),
+    "broken": ("✗", "No rate keeps the SLO"),
+    "undecided": ("?", "Cannot tell yet"),
+    "untrusted": ("✗", "Cannot be trusted"),
+}
+_BEYOND = "extrapolated"
+
+
+class Table(NamedTuple):
+    """Words in rows: the first column names the row, the last says what was found."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def drawn_limit(found: RateFound) -> LimitAtRate | None:
+    """Give the limit that the curve is of: the first latency, else the first; `None`: no data."""
+    return next((each for each in found.limits if each.limit_ms), next(iter(found.limits), None))
+
+
+def rates(capacity: Capacity) -> Table:
+    """Word what was found at each rate."""
+    metrics = next((found.limits for found in capacity.rates if found.limits), ())
+    head = tuple(_asks(limit) for limit in metrics)
+    rows = tuple(
+        (
+            write.rate(found.rate_rps),
+            write.count(found.probes),
+            write.duration(found.measured_s),
+            *(_value(limit) for limit in found.limits or (None,) * len(head)),
+            CALL_WORDS[found.call] + (", saturated" if found.saturated else ""),
+        )
+        for found in capacity.rates
+    )
+    caption = "What all probes at a rate show together: each limit's value, and how many missed it"
+    return Table(caption, ("rate", "probes", "measured", *head, "finding"), rows)
+
+
+def _asks(limit: LimitAtRate) -> str:
+    if limit.limit_ms is None:
+        return f"failures ≤ {write.share(limit.allowed)}"
+    return f"{limit.metric} ≤ {write.latency(limit.limit_ms)}"
+
+
+def _value(limit: LimitAtRate | None) -> str:
+    if limit is None:
+        return write.DASH
+    missed = write.share(limit.missed / limit.requests)
+    return missed if limit.limit_ms is None else f"{write.latency(limit.value_ms)} ({missed})"
+
+
+def probes(capacity: Capacity) -> Table:
+    """Word every probe, in the order in which they were made."""
+    rows = tuple(
+        (
+            probe.run,
+            write.rate(probe.rate_rps),
+            write.rate(probe.achieved_rps),
+            write.duration(probe.measured_s),
+            write.count(probe.requests),
+            "" if probe.left_out is None else f"left out: {probe.left_out}",
+        )
+        for probe in capacity.probes
+    )
+    caption = "Each probe is a run in this folder's runs/, and can be judged alone"
+    return Table(caption, ("run", "sent", "achieved", "measured", "requests", ""), rows)
+
+
+def peaks(capacity: Capacity) -> Table | None:
+    """Word what each peak takes; `None` without a sizing or a peak."""
+    sizing = capacity.sizing
+    if sizing is None or not sizing.peaks:
+        return None
+    head = ("peak", "instances", "one zone lost", "an hour", "a million", "")
+    caption = (
+        f"Instances at {write.share(sizing.utilisation)} of the lower bound; as many that can lose "
+        f"one of {sizing.zones} zones, and what these cost while they carry the peak"
+    )
+    return Table(caption, head, tuple(_peak(need) for need in sizing.peaks))
+
+
+def _peak(need: PeakNeed) -> tuple[str, ...]:
+    return (
+        write.rate(need.peak_rps),
+        write.count(need.instances),
+        write.count(need.with_zone_lost),
+        _dollars(need.usd_per_hour),
+        _dollars(need.usd_per_million),
+        _BEYOND if need.beyond_measured else "",
+    )
+
+
+def _dollars(amount: float | None) -> str:
+    return write.DASH if amount is None else f"${write.number(amount, 2)}"
+
+
+def sizing_sentences(capacity: Capacity) -> tuple[str, ...]:
+    """Say what to give an instance, or why nothing is said of that."""
+    sizing = capacity.sizing
+    if sizing is None:
+        return () if capacity.no_sizing is None else (capacity.no_sizing,)
+    kind = f" ({capacity.instance_type})" if capacity.instance_type else ""
+    return (
+        f"One instance{kind} was shown to carry {write.rate(sizing.instance_rps)}; at "
+        f"{write.share(sizing.utilisation)} of that it is given {write.rate(sizing.planned_rps)}, "
+        f"or {write.count(sizing.invocations_per_instance)} invocations a minute: the target "
+        "of SageMakerVariantInvocationsPerInstance.",
+    )
+
+
+def curve_sentence(capacity: Capacity) -> str:
+    """Say what the curve shows, for who cannot see it."""
+    said = []
+    for found in capacity.rates:
+        limit = drawn_limit(found)
+        if limit is not None:
+            said.append(f"{write.rate(found.rate_rps)}: {_value(limit)}")
+    asks = next((_asks(each) for f in capacity.rates if (each := drawn_limit(f))), "")
+    return f"Load against {asks}. {'; '.join(said)}."

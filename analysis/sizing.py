@@ -1,0 +1,127 @@
+"""What a measured capacity means in instances, in autoscaling and in dollars.
+
+All of it comes from the lower bound of the rate that one instance carries. A zone that is lost
+takes its share of the instances, rounded up; those that are left still carry the peak at the
+target utilisation.
+"""
+
+import json
+import math
+
+from analysis.results import PeakNeed, Sizing
+from experiments.plan import Plan
+
+_SHARES_OF_PEAK = (0.25, 0.5, 1.0, 1.5, 2.0, 4.0)
+_MINUTE_S = 60
+_SCALE_OUT_S, _SCALE_IN_S = 60, 300
+_FEWEST = 2
+"""Instances that autoscaling keeps: SageMaker spreads two over two zones."""
+
+
+def size(plan: Plan, arm: str, lowest_rps: float, instances: int) -> Sizing:
+    """Size for a variant of which `instances` together carry `lowest_rps` at least."""
+    asked = plan.capacity_asked
+    each_rps = lowest_rps / instances
+    planned_rps = each_rps * asked.target_utilisation
+    price = plan.arms[arm].instance_price_usd_per_hour
+    peaks_rps = [share * asked.peak_rate for share in _SHARES_OF_PEAK] if asked.peak_rate else []
+    peaks = tuple(
+        _need(peak_rps, planned_rps, asked.zones, price, lowest_rps) for peak_rps in peaks_rps
+    )
+    most = max(
+        (need.with_zone_lost for need in peaks if need.peak_rps == asked.peak_rate), default=0
+    )
+    name = plan.variant_of(arm) or arm
+    resource = (
+        f"endpoint/{plan.arms[arm].request.endpoint_name or plan.endpoint.name}/variant/{name}"
+    )
+    # Rounded down: a target above what was shown is one that was not shown.
+    target = max(1, math.floor(planned_rps * _MINUTE_S))
+    return Sizing(
+        instance_rps=each_rps,
+        utilisation=asked.target_utilisation,
+        planned_rps=planned_rps,
+        zones=asked.zones,
+        peak_rps=asked.peak_rate,
+        peaks=peaks,
+        invocations_per_instance=target,
+        scaling_policy=json.dumps(_policy(resource, target), indent=2),
+        terraform=_terraform(resource, target, max(most, _FEWEST)),
+    )
+
+
+def _need(
+    peak_rps: float, planned_rps: float, zones: int, price: float | None, measured_rps: float
+) -> PeakNeed:
+    instances = needed(peak_rps, planned_rps)
+    kept = with_zone_lost(instances, zones)
+    per_hour = None if price is None else kept * price
+    return PeakNeed(
+        peak_rps=peak_rps,
+        instances=instances,
+        with_zone_lost=kept,
+        usd_per_hour=per_hour,
+        usd_per_million=None if per_hour is None else per_hour / (peak_rps * 3600) * 1e6,
+        beyond_measured=peak_rps > measured_rps,
+    )
+
+
+def needed(peak_rps: float, planned_rps: float) -> int:
+    """Give how many instances carry a peak, each given `planned_rps`."""
+    # Less a hair, since 0.7 * 100 * 10 is not 700 in binary.
+    return max(1, math.ceil(peak_rps / planned_rps * (1 - 1e-12)))
+
+
+def with_zone_lost(instances: int, zones: int) -> int:
+    """Give the fewest instances of which so many are left when the fullest of the zones is gone."""
+    total = instances
+    while total - math.ceil(total / zones) < instances:
+        total += 1
+    return total
+
+
+def _policy(resource: str, target: int) -> dict[str, object]:
+    return {
+        "PolicyName": "abreast-invocations-per-instance",
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": resource,
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": target,
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+            },
+            "ScaleOutCooldown": _SCALE_OUT_S,
+            "ScaleInCooldown": _SCALE_IN_S,
+        },
+    }
+
+
+def _terraform(resource: str, target: int, most: int) -> str:
+    return f"""\
+resource "aws_appautoscaling_target" "variant" {{
+  service_namespace  = "sagemaker"
+  resource_id        = "{resource}"
+  scalable_dimension = "sagemaker:variant:DesiredInstanceCount"
+  min_capacity       = {_FEWEST}
+  max_capacity       = {most}
+}}
+
+resource "aws_appautoscaling_policy" "variant" {{
+  name               = "abreast-invocations-per-instance"
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = aws_appautoscaling_target.variant.service_namespace
+  resource_id        = aws_appautoscaling_target.variant.resource_id
+  scalable_dimension = aws_appautoscaling_target.variant.scalable_dimension
+
+  target_tracking_scaling_policy_configuration {{
+    target_value       = {target}
+    scale_out_cooldown = {_SCALE_OUT_S}
+    scale_in_cooldown  = {_SCALE_IN_S}
+
+    predefined_metric_specification {{
+      predefined_metric_type = "SageMakerVariantInvocationsPerInstance"
+    }}
+  }}
+}}"""

@@ -1,0 +1,252 @@
+"""Does the interval of a capacity search hold the true highest rate, and how far off is the point?
+
+Searches in virtual time, without sockets: probes are Poisson arrivals at the code of the local
+endpoint, judged by the code that judges real ones, and stopped early by the rule that stops those.
+The truth comes from queueing theory, or from long simulations of the same code.
+
+    python -m benchmarks.capacity --searches 200
+
+With --k6, the built-in plan on the real forest model instead, and after it k6 on the same model: a
+ramp of arrivals that k6 ends where its cumulative p99 breaks the same limit. It takes half an hour,
+and k6 on the PATH.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.special import bdtrc
+from scipy.stats import binomtest
+
+from analysis.boundary import Boundary, boundary
+from analysis.rates import Observed, judge_rate
+from experiments import child
+from experiments.local import config, truth
+from experiments.local.faults import FAILING, NOT_SERVED
+from experiments.local.instance import simulated
+from experiments.local.routing import Router
+from experiments.plan import BUILT_IN
+from experiments.search import Asked, Call, Made, Probe, next_probe
+from experiments.slo import Slo, Threshold, thresholds
+
+WORLDS: Mapping[str, tuple[str, dict[str, object]]] = {
+    "M/M/4": (
+        'simulated = { distribution = "exponential", mean = "20ms", workers = 4 }',
+        {"p99": 0.150},
+    ),
+    "M/D/4": ('simulated = { constant = "20ms", workers = 4 }', {"p99": 0.060}),
+    "lognormal with pauses": (
+        'simulated = { distribution = "lognormal", median = "15ms", sigma = 0.6, workers = 4 }\n'
+        '[[pauses]]\nevery = "2s"\nfor = "60ms"\nrandom = true',
+        {"p99": 0.150},
+    ),
+    "lognormal with rare pauses": (
+        'simulated = { distribution = "lognormal", median = "15ms", sigma = 0.6, workers = 4 }\n'
+        '[[pauses]]\nevery = "5s"\nfor = "100ms"\nrandom = true',
+        {"p99": 0.250},
+    ),
+    "throttling": (
+        'simulated = { distribution = "lognormal", median = "5ms", sigma = 0.4, workers = 8 }\n'
+        '[[faults]]\nkind = "throttle"\nabove = 150',
+        {"error_rate": 0.05},
+    ),
+}
+"""An endpoint's variant and its SLO, in seconds and shares."""
+
+THROTTLED_RPS = 150 / (1 - 0.05)
+WARMUP_S = {"throttling": 30.0}
+"""That endpoint lets a second's worth pass at once after a quiet time: the warm-up uses it up."""
+_ABORT_CHANCE = 1e-4
+
+
+def endpoint_of(world: str) -> config.Endpoint:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "world.endpoint.toml"
+        path.write_text(f'name = "world"\n[variants.a]\n{WORLDS[world][0]}\n')
+        return config.load(path)
+
+
+def asked_of(world: str) -> tuple[Threshold, ...]:
+    return thresholds(Slo.model_validate(WORLDS[world][1]), ["a"])
+
+
+def truth_rps(world: str, requests: int) -> float:
+    """Give the true rate: by theory, by simulation, or what is let through over what may fail."""
+    if world == "throttling":
+        return THROTTLED_RPS
+    endpoint, slo = endpoint_of(world), WORLDS[world][1]
+    found = truth.highest_rate_rps(endpoint, "a", slo, requests=requests)  # type: ignore[arg-type]
+    return float((found[0] * found[1]) ** 0.5)
+
+
+def probe(
+    endpoint: config.Endpoint,
+    asked: tuple[Threshold, ...],
+    next_up: Probe,
+    warmup_s: float,
+    seed: int,
+) -> Observed:
+    """Send one probe in virtual time, and stop it where the guard of a real one would."""
+    draws = np.random.default_rng(seed)
+    endpoint = endpoint.model_copy(update={"seed": seed})
+    instances = simulated(endpoint)
+    router = Router(endpoint, instances)
+    rate_rps, length_s = next_up.rate_rps, next_up.length_s
+    total_s = warmup_s + length_s
+    at_s = np.sort(draws.uniform(0.0, total_s, draws.poisson(rate_rps * total_s)))
+    took_s, fails = np.zeros(at_s.size), np.zeros(at_s.size, bool)
+    for i, arrived_s in enumerate(at_s.tolist()):
+        _, number, fault = router.route(arrived_s, "a")
+        kind = fault.kind if fault is not None else None
+        if kind not in NOT_SERVED:
+            took_s[i] = instances["a"][number].arrives(arrived_s).ends_at_s - arrived_s
+        fails[i] = kind in FAILING
+    kept = at_s >= warmup_s
+    at_s, took_s, fails = at_s[kept] - warmup_s, took_s[kept], fails[kept]
+    whole = Observed(at_s, np.where(fails, np.inf, took_s * 1e3), at_s + took_s, length_s)
+    stop_s = _stopped_at(whole, asked, rate_rps)
+    sent = at_s < stop_s
+    return Observed(at_s[sent], whole.latency_ms[sent], whole.ended_s[sent], stop_s)
+
+
+def _stopped_at(probe: Observed, asked: tuple[Threshold, ...], rate_rps: float) -> float:
+    """Say when experiments.traffic.guard would have stopped the probe."""
+    for second in np.arange(probe.length_s / 2, probe.length_s):
+        ended = probe.ended_s <= second
+        for each in asked:
+            limit_ms = np.inf if each.limit_ms is None else each.limit_ms
+            late = (probe.latency_ms > limit_ms) | np.isinf(probe.latency_ms)
+            missed, requests = int(late[ended].sum()), int(ended.sum())
+            if (
+                missed > each.allowed * rate_rps * probe.length_s
+                and bdtrc(missed - 1, requests, each.allowed) < _ABORT_CHANCE
+            ):
+                return float(second)
+    return probe.length_s
+
+
+def search(world: str, seed: int, probe_s: float, resolution: float) -> tuple[Boundary, int, float]:
+    """Make one whole search; give what it found, its probes, and how long it would have taken."""
+    endpoint, limits = endpoint_of(world), asked_of(world)
+    asked = Asked(
+        start_rps=10.0,
+        resolution=resolution,
+        probe_s=probe_s,
+        fewest_requests=3 / min(each.allowed for each in limits),
+        replicates=3,
+        seed=seed,
+    )
+    history: list[Made] = []
+    sent: list[Probe] = []
+    made: dict[float, list[Observed]] = {}
+    calls: dict[float, Call] = {}
+    warmup_s = WARMUP_S.get(world, 5.0)
+    while isinstance(following := next_probe(history, asked), Probe):
+        own = made.setdefault(following.rate_rps, [])
+        own.append(probe(endpoint, limits, following, warmup_s, 1000 * seed + len(history)))
+        sent.append(following)
+        calls[following.rate_rps] = judge_rate(following.rate_rps, own, limits).call
+        history = [
+            Made(rate_rps=p.rate_rps, length_s=p.length_s, call=calls[p.rate_rps]) for p in sent
+        ]
+    rates = [judge_rate(rate_rps, own, limits) for rate_rps, own in made.items()]
+    spent_s = sum(each.length_s for own in made.values() for each in own)
+    return boundary(rates, resolution), len(history), spent_s + warmup_s * len(history)
+
+
+K6_SCRIPT = """
+import http from "k6/http";
+const rows = open(__ENV.ROWS).trim().split("\\n");
+const headers = { "Content-Type": "application/json" };
+export const options = {
+  scenarios: { ramp: {
+    executor: "ramping-arrival-rate", startRate: 1, timeUnit: "1s",
+    preAllocatedVUs: 200, maxVUs: 1000, stages: [{ target: 100, duration: "600s" }],
+  } },
+  thresholds: { http_req_duration: [
+    { threshold: "p(99)<300", abortOnFail: true, delayAbortEval: "10s" },
+  ] },
+};
+export default () => http.post(__ENV.URL, rows[__ITER % rows.length], { headers });
+"""
+
+
+def beside_k6() -> None:
+    """Print what the built-in plan finds of the forest, and at which rate k6's ramp gives up."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = [sys.executable, "-m", "experiments", "run", "capacity", "--out", folder]
+        subprocess.run(run, check=False)
+        (search_folder,) = Path(folder).iterdir()
+        report = json.loads((search_folder / "report.json").read_text())
+        print(f"abreast: {report['verdict']['sentence']}")
+        script = Path(folder) / "ramp.js"
+        script.write_text(K6_SCRIPT)
+        serve = child.command("experiments.local.models.server", "--model", "digits-forest")
+        with subprocess.Popen(serve, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as model:
+            assert model.stdin
+            assert model.stdout
+            port = json.loads(model.stdout.readline())["port"]
+            rows = BUILT_IN / "digits.jsonl"
+            at = f"http://127.0.0.1:{port}/invocations"
+            began_s = time.monotonic()
+            subprocess.run(
+                ["k6", "run", "--quiet", "-e", f"URL={at}", "-e", f"ROWS={rows}", str(script)],
+                check=False,
+            )
+            elapsed_s = time.monotonic() - began_s
+            model.stdin.close()
+        print(f"k6: gave up after {elapsed_s:.0f} s, at {1 + 99 * elapsed_s / 600:.0f} req/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--searches", type=int, default=200)
+    parser.add_argument("--probe", type=float, default=30.0, help="seconds")
+    parser.add_argument("--resolution", type=float, default=0.05)
+    parser.add_argument("--truth-requests", type=int, default=50_000)
+    parser.add_argument("--worlds", default=",".join(WORLDS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--k6", action="store_true")
+    options = parser.parse_args()
+    if options.k6:
+        beside_k6()
+        return
+
+    print("| world | true rate | held by the interval | median miss | p90 miss | undecided | width "
+          "| probes | minutes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|")  # fmt: skip
+    started = time.perf_counter()
+    for world in options.worlds.split(","):
+        true_rps = truth_rps(world, options.truth_requests)
+        held, misses, undecided, widths, probes, minutes = 0, [], 0, [], [], []
+        for number in range(options.searches):
+            found, made, spent_s = search(
+                world, options.seed * 10_000 + number, options.probe, options.resolution
+            )
+            low = found.low.rate_rps if found.low else 0.0
+            high = found.high.rate_rps if found.high else np.inf
+            held += low <= true_rps <= high
+            undecided += found.end == "undecided"
+            if found.rate_rps is not None:
+                misses.append(abs(found.rate_rps / true_rps - 1))
+                widths.append(high / low - 1)
+            probes.append(made)
+            minutes.append(spent_s / 60)
+        bound = binomtest(held, options.searches).proportion_ci(0.95, method="exact")
+        print(
+            f"| {world} | {true_rps:.1f} | {held} of {options.searches} "
+            f"({bound.low:.1%} to {bound.high:.1%}) | {np.median(misses):.1%} | "
+            f"{np.quantile(misses, 0.9):.1%} | {undecided / options.searches:.0%} | "
+            f"{np.median(widths):.1%} | {np.median(probes):.0f} | {np.median(minutes):.0f} |",
+            flush=True,
+        )
+    print(f"\n{time.perf_counter() - started:.0f} s on one core.")
+
+
+if __name__ == "__main__":
+    main()

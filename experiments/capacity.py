@@ -1,0 +1,207 @@
+"""Makes the probes of a capacity search: what each sends, and what must lie between two of them.
+
+Every probe is a run of its own, a load test of one arm, in the folder of the search. A run ends
+when all that it sent was awaited, so the next one begins after what is in flight has drained, a
+pause, and a warm-up of its own.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from experiments import launch, run_folder
+from experiments.errors import EndpointError
+from experiments.plan import Plan
+from experiments.run_folder import RunFolder
+from experiments.search import Asked, Call, Made, Probe, next_probe
+from experiments.series import make, runs, series
+from experiments.slo import Threshold
+
+Judge = Callable[[Sequence[Path]], Mapping[float, Call]]
+"""Given the runs made so far: what all at each rate show together."""
+
+_SHOWS_A_SHARE = 3.0
+"""So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
+_START = 0.25
+_CALIBRATION = {"warmup": "2s", "duration": "5s"}
+_FEWEST_SLOTS, _MOST_SLOTS = 64, 20_000
+_SLOTS_A_LIMIT = 2
+_SLOWEST_S = 1.0
+"""Taken for the slowest answer where the SLO limits failures only."""
+
+
+def measure(
+    plan: Plan,
+    plan_path: Path,
+    overrides: Sequence[str],
+    out: Path,
+    tell: launch.Tell,
+    judge: Judge,
+) -> RunFolder:
+    """Search the highest rate that keeps the SLO, and give the folder of the search.
+
+    After Ctrl-C it is given with the probes that were made; its manifest's `ended_as` says so.
+
+    Raises:
+        AbreastError: the plan or the endpoint is wrong, or a probe cannot be made.
+    """
+    folder = None
+    try:
+        with (
+            series(plan_path, overrides, out) as folder,
+            launch.reach(plan, plan_path, folder.logs, tell) as reachable,
+        ):
+
+            def send(*of_the_probe: str) -> RunFolder:
+                made = make(folder, plan_path, [*overrides, *of_the_probe], tell, reachable)
+                if run_folder.read_manifest(made)["ended_as"] == "interrupted":
+                    raise KeyboardInterrupt
+                return made
+
+            _search(plan, folder, send, tell, judge)
+    except KeyboardInterrupt:
+        if folder is None or not runs(folder):
+            raise
+    return folder
+
+
+def _search(
+    plan: Plan,
+    folder: RunFolder,
+    send: Callable[..., RunFolder],
+    tell: launch.Tell,
+    judge: Judge,
+) -> None:
+    asked = _asked(plan, send, tell)
+    history: list[Made] = []
+    sent: list[Probe] = []
+    budget = _Budget(plan)
+    while isinstance(probe := next_probe(history, asked), Probe):
+        if not budget.allows(probe):
+            text = "The next probe would go beyond [limits]; the search ends here."
+            tell({"kind": "note", "text": text})
+            run_folder.append_event(folder, "search", end="limits")
+            return
+        time.sleep(plan.capacity_asked.cooldown)
+        tell({"kind": "note", "text": f"Probe {len(history) + 1}, {probe.why}: "
+              f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s"})  # fmt: skip
+        send(*overrides_of(plan, probe, number=len(history)))
+        sent.append(probe)
+        calls = judge([made.path for made in runs(folder)])
+        history = [
+            Made(rate_rps=p.rate_rps, length_s=p.length_s, call=calls[p.rate_rps]) for p in sent
+        ]
+        tell({"kind": "note", "text": f"{probe.rate_rps:g} req/s: {calls[probe.rate_rps]}"})
+    run_folder.append_event(folder, "search", end=probe.end)
+
+
+class _Budget:
+    """What the plan's [limits] leave for all probes together."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._limits = plan.limits
+        self._warmup_s = plan.traffic.warmup
+        self._began_s = time.monotonic()
+        self._requests = 0.0
+
+    def allows(self, probe: Probe) -> bool:
+        """Count a probe, and say whether it stays within the limits."""
+        length_s = self._warmup_s + probe.length_s
+        self._requests += length_s * probe.rate_rps
+        elapsed_s = time.monotonic() - self._began_s
+        return self._limits is None or (
+            self._requests <= self._limits.max_requests
+            and elapsed_s + length_s <= self._limits.max_minutes * 60
+        )
+
+
+def _asked(plan: Plan, send: Callable[..., RunFolder], tell: launch.Tell) -> Asked:
+    capacity = plan.capacity_asked
+    ladder = tuple(capacity.ladder or ())
+    start_rps = capacity.start_rate
+    if start_rps is None and not ladder:
+        tell({"kind": "note", "text": "One user at a time, to see where to begin."})
+        start_rps = _START / _service_s(send(*_of_the_arm(plan), *_one_user(plan)))
+    return Asked(
+        start_rps=start_rps or ladder[0],
+        resolution=capacity.resolution,
+        probe_s=capacity.probe,
+        fewest_requests=_SHOWS_A_SHARE / min(each.allowed for each in thresholds_of(plan)),
+        replicates=capacity.replicates,
+        seed=plan.seed,
+        ladder=ladder,
+    )
+
+
+def overrides_of(plan: Plan, probe: Probe, number: int) -> tuple[str, ...]:
+    """Say what the plan of one probe changes: a load test of one arm at one rate.
+
+    A probe with half of it or more behind it stops once no rest of it could mend a limit. There are
+    slots for all requests of twice the longest time that the SLO allows, so that a probe runs out
+    of them only where the endpoint is slower than that.
+    """
+    slowest_s = max(each.limit_ms or 0.0 for each in thresholds_of(plan)) / 1e3
+    in_flight = _SLOTS_A_LIMIT * probe.rate_rps * (slowest_s or _SLOWEST_S)
+    slots = plan.traffic.slots or min(max(_FEWEST_SLOTS, round(in_flight)), _MOST_SLOTS)
+    return (
+        *_of_the_arm(plan, abort_after_s=probe.length_s / 2),
+        "traffic.routing=pinned",
+        f"traffic.rate={probe.rate_rps:.10g}",
+        f'traffic.duration="{probe.length_s:.3f}s"',
+        f"traffic.slots={slots}",
+        f"seed={(plan.seed + number) % 2**63}",
+    )
+
+
+def thresholds_of(plan: Plan) -> list[Threshold]:
+    """Give the limits of the arm that is measured."""
+    arm = plan.capacity_asked.measured_of(plan.arms)
+    return [each for each in plan.thresholds if each.arm == arm]
+
+
+def _of_the_arm(plan: Plan, abort_after_s: float | None = None) -> tuple[str, ...]:
+    """Leave the measured arm alone with the limits that are its own."""
+    arm = plan.capacity_asked.measured_of(plan.arms)
+    limits: dict[str, object] = {
+        each.metric: f"{each.allowed:.9%}" if each.limit_ms is None else f"{each.limit_ms:.6f}ms"
+        for each in thresholds_of(plan)
+    }
+    if abort_after_s is not None:
+        limits |= {"abort_on_fail": True, "abort_after": f"{abort_after_s:.3f}s"}
+    own = plan.arms[arm].model_dump(mode="json", exclude_none=True)
+    return "question=load", f"arms={_inline({arm: own})}", f"slo={_inline(limits)}"
+
+
+def _one_user(plan: Plan) -> tuple[str, ...]:
+    traffic = {
+        "routing": "pinned", "arrivals": "closed", "users": 1,
+        "transport": plan.traffic.transport, **_CALIBRATION,
+    }  # fmt: skip
+    return (f"traffic={_inline(traffic)}",)
+
+
+def _service_s(calibration: RunFolder) -> float:
+    """Give the mean time of a good answer to one user at a time.
+
+    Raises:
+        EndpointError: there was none.
+    """
+    table = pq.read_table(calibration.requests, columns=["outcome", "started_ns", "ended_ns"])
+    good = table.filter(pc.equal(table["outcome"], "ok"))
+    if not len(good):
+        raise EndpointError(
+            "No request was answered while one user sent them one at a time.",
+            f"See {calibration.path} and its logs, or begin at a rate: capacity.start_rate.",
+        )
+    return float(pc.mean(pc.subtract(good["ended_ns"], good["started_ns"])).as_py()) / 1e9
+
+
+def _inline(value: object) -> str:
+    """Write a value as TOML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)

@@ -1,0 +1,170 @@
+"""`regression` and `baseline`: hold a release against the one before."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from experiments.cli.judging import (
+    exit_code,
+    fail_codes,
+    near,
+    print_report,
+    read_runs,
+)
+from experiments.cli.options import (
+    ALL,
+    AllowDifferent,
+    AsJson,
+    Debug,
+    FailOn,
+    Quiet,
+    RunPaths,
+)
+from experiments.cli.shown import run_summary
+from experiments.errors import AbreastError
+
+baselines = typer.Typer(
+    help="Keep the accepted runs of a plan, to hold later ones against.", rich_markup_mode=None
+)
+Store = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The store.  [reports/baselines/<plan>]", show_default=False),
+]
+
+
+class SeveralAfterAgainst(TyperCommand):
+    """Reads each word after --against, up to the next option, as one more of the candidate's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put --against before each of its words, as one option with several values."""
+        spread, after_against = [], False
+        for at, word in enumerate(args, start=1):
+            if word.startswith("-"):
+                after_against = word == "--against"
+                spread += [word] if not after_against or at == len(args) else []
+            else:
+                spread += ["--against", word] if after_against else [word]
+        return super().parse_args(ctx, spread)
+
+
+def regression(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[BASELINE...]", help="The baseline's runs.")
+    ] = None,
+    against: Annotated[
+        list[Path], typer.Option(metavar="CANDIDATE...", help="The candidate's runs.")
+    ] = [],  # noqa: B006 - typer copies it
+    baseline_store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Take the baseline's runs from this store.")
+    ] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Of the store, the last so many.")] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="The candidate's arm, where its runs have several.")
+    ] = None,
+    allow_different: AllowDifferent = [],  # noqa: B006 - typer copies it
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the report and junit.xml there.")
+    ] = None,
+    fail_on: FailOn = ALL,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge whether a release got slower: the candidate's runs against the baseline's.
+
+    Without --against, the runs given are of both.
+
+    For example:
+
+      abreast regression reports/*-v1-* --against reports/*-v2-*
+
+      abreast regression --baseline-store reports/baselines/v1 --last 10 --against reports/*-v2-*
+    """
+    from analysis import regression as judge_regression
+    from analysis import render
+    from experiments import baseline
+
+    codes = fail_codes(fail_on)
+    before = list(runs or [])
+    if bool(before) == bool(baseline_store) or (baseline_store and not against):
+        raise AbreastError(
+            "Give the baseline's runs, or --baseline-store and the candidate's with --against."
+        )
+    if baseline_store:
+        before = [kept.path for kept in baseline.runs(baseline_store, last)]
+        if not before:
+            raise AbreastError(f"{baseline_store}: holds no runs.", "See `abreast baseline add`.")
+    report = judge_regression(
+        read_runs(before), read_runs(against), arm=arm, allowed=allow_different
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        render.write(report, out)
+    print_report(report, out, as_json=as_json, quiet=quiet)
+    raise typer.Exit(exit_code(report, codes))
+
+
+@baselines.command("add")
+def add_baseline(
+    runs: RunPaths,
+    store: Store = None,
+    allow_different: AllowDifferent = [],  # noqa: B006 - typer copies it
+    debug: Debug = False,
+) -> None:
+    """Keep a copy of accepted runs, which must be trusted and made like those in the store."""
+    from analysis import accepted
+    from experiments import baseline, run_folder
+
+    found = read_runs(runs)
+    for run in found:
+        store_of = store or baseline.STORES / run.manifest["plan_name"]
+        accepted(run, read_runs(k.path for k in baseline.runs(store_of)), allow_different)
+        kept = baseline.add(run_folder.open_folder(run.path), store_of)
+        typer.echo(near(kept.path))
+
+
+@baselines.command("list")
+def list_baselines(store: Store = None, debug: Debug = False) -> None:
+    """List the kept runs of every plan, and how much they differ."""
+    from analysis.regression import spreads
+    from experiments import baseline
+
+    for each in baseline.stores(store):
+        kept = read_runs(run.path for run in baseline.runs(each))
+        typer.echo(f"{near(each)}: {len(kept)} runs")
+        for run in kept:
+            typer.echo(f"  {run.id}  {len(run.measured):,} requests, {', '.join(run.plan.arms)}")
+        for metric, spread in (spreads(kept) if kept else {}).items():
+            typer.echo(f"  {metric} differs by {spread:.1%} between runs (standard deviation)")
+
+
+@baselines.command("show")
+def show_baseline(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A kept run's id.")],
+    store: Store = None,
+    debug: Debug = False,
+) -> None:
+    """Show what a kept run holds, its subject and its conditions."""
+    from experiments import baseline, run_folder
+
+    kept = baseline.find(run, store)
+    manifest = run_folder.read_manifest(kept)
+    typer.echo(run_summary(kept.path))
+    for key, value in {**manifest.get("subject", {}), **manifest.get("conditions", {})}.items():
+        typer.echo(f"{key}: {value}")
+
+
+@baselines.command("drop")
+def drop_baselines(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Kept runs' ids.")],
+    store: Store = None,
+    debug: Debug = False,
+) -> None:
+    """Remove kept runs from their store."""
+    from experiments import baseline
+
+    for kept in [baseline.find(run, store) for run in runs]:
+        baseline.drop(kept)
+        typer.echo(f"dropped {near(kept.path)}")

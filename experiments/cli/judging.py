@@ -1,0 +1,132 @@
+"""What the commands share: read runs, judge them, print the report, and choose the exit code."""
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from experiments.errors import AbreastError
+
+if TYPE_CHECKING:
+    from analysis.read import Run
+    from analysis.results import Report
+
+_FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
+
+
+def fail_codes(kinds: str) -> set[int]:
+    """Read --fail-on.
+
+    Raises:
+        AbreastError: one of the kinds is not known.
+    """
+    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    for kind in wanted:
+        if kind not in _FAIL_ON:
+            raise AbreastError(
+                f'--fail-on: "{kind}" is not known.', "Give any of bad, untrusted, undecided."
+            )
+    return {_FAIL_ON[kind] for kind in wanted}
+
+
+def exit_code(report: "Report", fail_on: set[int]) -> int:
+    """Give the verdict's exit code, if it is one to fail on; tell GitHub Actions, if it is there."""
+    code = report.verdict.exit_code
+    code = code if code in fail_on else 0
+    _tell_github(report, fails=code != 0)
+    return code
+
+
+def _tell_github(report: "Report", *, fails: bool) -> None:
+    """Within GitHub Actions, annotate what fails the job and put the report on its page."""
+    from analysis.render import github, markdown
+
+    if os.environ.get("GITHUB_ACTIONS") == "true" and fails:
+        say(github.annotations(report))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as page:
+            page.write(markdown.render(report) + "\n")
+
+
+def holds_several(path: Path) -> bool:
+    """Whether a run folder is one of several runs."""
+    from experiments import run_folder, series
+
+    return bool(series.runs(run_folder.open_folder(path)))
+
+
+def read_runs(paths: Iterable[Path]) -> "list[Run]":
+    """Read runs; the folder of several stands for each that is in it."""
+    from analysis import read_run
+    from analysis.read import JUDGED
+    from experiments import launch, run_folder, series
+
+    found = []
+    for path in paths:
+        folder = run_folder.open_folder(path)
+        for each in series.runs(folder) or (folder,):
+            if run_folder.read_manifest(each)["ended_as"] != "running":
+                launch.finish(each)
+            found.append(read_run(each.path, JUDGED))
+    return found
+
+
+def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> "Report":
+    """Answer the question of the run's plan, or compare its arms whatever the question was."""
+    from analysis import capacity as judge_capacity
+    from analysis import compare as compare_arms
+    from analysis import judge, read_run, regression, render
+    from analysis.read import JUDGED
+    from experiments import launch, run_folder
+
+    folder = run_folder.open_folder(path)
+    manifest = run_folder.read_manifest(folder)
+    question = manifest["plan"]["question"]
+    if question == "capacity":
+        judged = judge_capacity(path)
+    elif question == "regression" and holds_several(path):
+        judged = regression(read_runs([path]))
+        about = replace(judged.run, id=folder.run_id, ended_as=manifest["ended_as"])
+        judged = replace(judged, run=about)
+    else:
+        if manifest["ended_as"] != "running":
+            launch.finish(folder)
+        run = read_run(path, JUDGED)
+        judged = compare_arms(run).report if compares else judge(run)
+    if write:
+        render.write(judged, folder.path)
+    return judged
+
+
+def print_report(report: "Report", folder: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Print a report on stdout, and where its page is."""
+    from analysis.render import json, text
+
+    if as_json:
+        typer.echo(json.render(report))
+    elif quiet:
+        typer.echo(report.verdict.sentence)
+    else:
+        colour = "NO_COLOR" not in os.environ and (
+            "FORCE_COLOR" in os.environ or sys.stdout.isatty()
+        )
+        typer.echo(text.render(report, colour=colour))
+        if folder is not None:
+            typer.echo(near(folder / "report.html"))
+
+
+def near(path: Path) -> str:
+    """Give a path as short as it can be typed from here."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines on stderr."""
+    for line in lines:
+        typer.echo(line, err=True)

@@ -1,0 +1,166 @@
+"""`run`: make an experiment and judge it; `serve`: be its endpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.cli.judging import (
+    exit_code,
+    fail_codes,
+    judge_folder,
+    near,
+    print_report,
+    read_runs,
+    say,
+)
+from experiments.cli.options import (
+    ALL,
+    AsJson,
+    Debug,
+    FailOn,
+    Overrides,
+    PlanName,
+    Quiet,
+)
+from experiments.cli.shown import summary
+from experiments.errors import FAULT, INTERRUPTED, AbreastError, naming
+
+if TYPE_CHECKING:
+    from experiments.plan import Plan
+
+
+def run(
+    plan: PlanName,
+    out: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("reports"),
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the plan and say what would be sent.")
+    ] = False,
+    until_decided: Annotated[
+        bool,
+        typer.Option("--until-decided", help="Compare: stop at the planned look that decides."),
+    ] = False,
+    fail_on: FailOn = ALL,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment, judge it, and write its report.
+
+    For example:
+
+      abreast run ab
+
+      abreast run my-plan.toml --set traffic.rate=50 --set traffic.duration=10m
+    """
+    from analysis import judge_probes
+    from analysis.looks import Watch
+    from analysis.power import foreseen
+    from experiments import capacity as search
+    from experiments import launch, payloads
+    from experiments import regression as gate
+    from experiments.invocation import prediction_selector
+    from experiments.plan import find, load, text_as_run
+    from experiments.progress import Progress
+
+    codes = fail_codes(fail_on)
+    path = find(plan)
+    loaded = load(path, overrides)
+    if until_decided and loaded.question != "compare":
+        raise AbreastError(
+            f'--until-decided: the question of {path} is "{loaded.question}".',
+            'It goes with question = "compare".',
+        )
+    bodies = payloads.load(loaded, path)
+    with naming(path):
+        prediction_selector(loaded.answers)
+    if loaded.question != "capacity":
+        say(_foreseen_runs(loaded, path) if loaded.question == "regression" else foreseen(loaded))
+    launch.check_endpoint(loaded, path)
+    if dry_run:
+        typer.echo(summary(loaded, len(bodies)))
+        return
+    with Progress(quiet=quiet) as progress:
+        if loaded.question == "regression":
+            folder = gate.make_runs(loaded, path, overrides, out, progress.tell)
+        elif loaded.question == "capacity":
+            folder = search.measure(loaded, path, overrides, out, progress.tell, judge_probes)
+        else:
+            folder = launch.run(
+                loaded,
+                path,
+                text_as_run(path, overrides),
+                overrides,
+                out,
+                progress.tell,
+                judge=Watch(loaded) if until_decided else None,
+            )
+    if loaded.question == "regression" and len(loaded.arms) == 1:
+        typer.echo(near(folder.path))
+        say(["One arm, so nothing to hold it against: see abreast baseline and regression."])
+        return
+    report = judge_folder(folder.path, write=True)
+    print_report(report, folder.path, as_json=as_json, quiet=quiet)
+    ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}
+    raise typer.Exit(ended_badly.get(report.run.ended_as) or exit_code(report, codes))
+
+
+def _foreseen_runs(plan: "Plan", path: Path) -> tuple[str, ...]:
+    from analysis.regression import foreseen_runs, spreads
+    from experiments import baseline
+
+    kept = read_runs(run.path for run in baseline.runs(baseline.STORES / path.stem))
+    return foreseen_runs(plan, spreads(kept) if kept else None)
+
+
+def serve(
+    endpoint: Annotated[
+        Path, typer.Argument(metavar="ENDPOINT", help="An endpoint file, or digits for the demo's.")
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8080,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Print what simulated variants truly do, and end.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-3, help="For --truth: requests a second over all.")
+    ] = None,
+    slo: Annotated[
+        list[str], typer.Option(metavar="METRIC=LIMIT", help="For --truth: such as p99=300ms.")
+    ] = [],  # noqa: B006 - typer copies it
+    body_bytes: Annotated[int, typer.Option(min=0, help="For --truth: of each request.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Serve a SageMaker endpoint on this machine until Ctrl-C.
+
+    For example:
+
+      abreast serve digits
+
+      abreast serve my.endpoint.toml --truth --rate 80 --slo p99=300ms
+    """
+    from experiments.plan import BUILT_IN
+
+    built_in = BUILT_IN / f"{endpoint}.endpoint.toml"
+    path = built_in if built_in.is_file() and not endpoint.is_file() else endpoint
+    if truth:
+        from experiments.local.truth_table import printed
+
+        typer.echo(printed(path, rate, slo, body_bytes))
+        return
+    if rate is not None or slo or body_bytes:
+        raise AbreastError("--rate, --slo and --body-bytes go with --truth.", "Add --truth.")
+
+    from experiments.local import server
+    from experiments.local.process import Announcement
+
+    def announce(ready: Announcement) -> None:
+        typer.echo(
+            f"Serving {ready.endpoint} ({', '.join(ready.variants)}) at {ready.url}; "
+            "Ctrl-C ends it. For other programs:",
+            err=True,
+        )
+        typer.echo(ready.exports(), nl=False)
+
+    server.run(path, host=host, port=port, announce=announce)

@@ -1,0 +1,98 @@
+"""Instances, targets and costs by hand; the policy by AWS's own model of its API."""
+
+import json
+import re
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.sizing import needed, size, with_zone_lost
+from experiments.plan import Plan
+
+
+def plan(price=0.25, **capacity):
+    return Plan.model_validate(
+        {
+            "question": "capacity",
+            "seed": 1,
+            "endpoint": {"name": "shop", "target": "http://127.0.0.1:8080"},
+            "arms": {"blue": {} if price is None else {"instance_price_usd_per_hour": price}},
+            "request": {"payloads": "rows.jsonl"},
+            "traffic": {"routing": "pinned"},
+            "slo": {"p99": 0.3},
+            "capacity": {"peak_rate": 500.0, "target_utilisation": 0.5, **capacity},
+        }
+    )
+
+
+def test_a_peak_takes_what_the_lower_bound_and_the_utilisation_give():
+    sizing = size(plan(), "blue", lowest_rps=80.0, instances=2)
+    assert (sizing.instance_rps, sizing.planned_rps) == (40.0, 20.0)
+    assert sizing.invocations_per_instance == 1200.0  # 40 x 0.5 x 60
+    (peak,) = [each for each in sizing.peaks if each.peak_rps == 500]
+    assert peak.instances == 25
+    assert peak.with_zone_lost == 38  # a zone takes 13, and 25 are left
+    assert peak.usd_per_hour == pytest.approx(9.5)
+    assert peak.usd_per_million == pytest.approx(9.5 / 1.8)  # 1.8 million an hour
+    assert peak.beyond_measured
+
+
+def test_what_was_measured_together_is_not_beyond_it():
+    sizing = size(plan(peak_rate=100.0), "blue", lowest_rps=80.0, instances=2)
+    marked = {need.peak_rps: need.beyond_measured for need in sizing.peaks}
+    assert marked[50.0] is False
+    assert marked[100.0] is True
+
+
+def test_without_a_price_there_are_no_costs_and_without_a_peak_no_table():
+    sizing = size(plan(price=None), "blue", 80.0, 2)
+    assert {need.usd_per_hour for need in sizing.peaks} == {None}
+    assert {need.usd_per_million for need in sizing.peaks} == {None}
+    assert size(plan(peak_rate=None), "blue", 80.0, 2).peaks == ()
+
+
+def test_an_exact_fit_takes_no_instance_more():
+    assert needed(700.0, 0.7 * 100) == 10
+    assert needed(700.1, 0.7 * 100) == 11
+    assert needed(0.1, 70.0) == 1
+
+
+@given(st.integers(1, 5000), st.integers(2, 6))
+def test_when_the_fullest_zone_is_gone_as_many_are_left_as_are_needed(instances, zones):
+    total = with_zone_lost(instances, zones)
+
+    def left(n):
+        return n - -(-n // zones)
+
+    assert left(total) >= instances
+    assert left(total - 1) < instances
+
+
+def test_the_scaling_policy_is_what_the_api_takes():
+    sizing = size(plan(), "blue", 80.0, 2)
+    policy = json.loads(sizing.scaling_policy)
+    client = boto3.client(
+        "application-autoscaling", region_name="us-east-1",
+        aws_access_key_id="a", aws_secret_access_key="b",
+    )  # fmt: skip
+    with Stubber(client) as stub:
+        stub.add_response("put_scaling_policy", {"PolicyARN": "arn"}, policy)
+        client.put_scaling_policy(**policy)  # raises where a key or a type is not the API's
+    assert policy["ResourceId"] == "endpoint/shop/variant/blue"
+    target = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert target["TargetValue"] == 1200.0
+    kinds = client.meta.service_model.shape_for("MetricType").enum
+    assert target["PredefinedMetricSpecification"]["PredefinedMetricType"] in kinds
+
+
+def test_terraform_says_the_same_as_the_policy():
+    sizing = size(plan(), "blue", 80.0, 2)
+    values = dict(re.findall(r"(\w+)\s+= (\S+)$", sizing.terraform, re.MULTILINE))
+    assert values["resource_id"].startswith("aws_appautoscaling_target")
+    assert '"endpoint/shop/variant/blue"' in sizing.terraform
+    assert float(values["target_value"]) == 1200.0
+    assert values["max_capacity"] == "38"
+    assert sizing.terraform.count("{") == sizing.terraform.count("}")

@@ -1,0 +1,105 @@
+"""A plan of a capacity: what it needs, what it refuses, and what each of its probes sends."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.capacity import overrides_of
+from experiments.errors import PlanError
+from experiments.plan import Plan, load
+from experiments.search import Probe
+
+PLAN = """
+question = "capacity"
+seed = 3
+[endpoint]
+name = "shop"
+target = "http://127.0.0.1:8080"
+[arms.blue]
+request = { target_variant = "blue-v2" }
+[arms.green]
+[request]
+payloads = "rows.jsonl"
+[traffic]
+routing = "paired"
+warmup = "2s"
+[slo]
+"p99.9" = "300ms"
+error_rate = "0.1%"
+arms.blue = { "p99.9" = "250ms" }
+[compare]
+baseline = "green"
+margins = { p50 = "5%" }
+[capacity]
+arm = "blue"
+probe = "20s"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    written = tmp_path / "plan.toml"
+    written.write_text(PLAN)
+    return written
+
+
+def test_the_traffic_of_a_plan_without_a_rate_is_that_of_its_first_probe(path: Path):
+    traffic = load(path, ["capacity.start_rate=40"]).traffic
+    assert (traffic.rate, traffic.duration, traffic.warmup) == (40, 20, 2)
+    plan = load(path)
+    assert Plan.model_validate(plan.model_dump(mode="json", exclude_none=True)) == plan
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("capacity.arm=red", 'capacity.arm is "red", and the arms are blue, green'),
+        ("capacity={}", "capacity.arm is not given"),
+        ('slo.window="5s"', "leave out slo.window"),
+        ('slo={ arms = { green = { p99 = "1s" } } }', "sets no limit for blue"),
+        ('traffic={ routing = "pinned", stages = [{ rate = 5, for = "9s" }] }', "leave out stages"),
+        ('traffic={ routing = "pinned", arrivals = "closed", users = 2, duration = "9s" }',
+         "leave out stages, trace, users"),
+        ("capacity.resolution=0.1%", "capacity.resolution"),
+        ("capacity.target_utilisation=1.5", "capacity.target_utilisation"),
+        ("capacity.ladder=[]", "capacity.ladder"),
+    ],
+)  # fmt: skip
+def test_what_no_search_can_be_made_of_is_refused(path: Path, override: str, said: str):
+    with pytest.raises(PlanError) as caught:
+        load(path, [override])
+    assert said in str(caught.value)
+
+
+def test_without_an_slo_there_is_nothing_to_search_for(path: Path):
+    path.write_text(PLAN[: PLAN.index("[slo]")] + PLAN[PLAN.index("[compare]") :])
+    with pytest.raises(PlanError, match="needs \\[slo\\]"):
+        load(path)
+
+
+def test_a_probe_is_a_load_test_of_one_arm_with_its_own_limits(path: Path):
+    plan = load(path)
+    probe = Probe(rate_rps=123.4, length_s=45.0, why="bisect")
+    sent = load(path, overrides_of(plan, probe, number=4))
+    assert (sent.question, list(sent.arms), sent.seed) == ("load", ["blue"], 7)
+    assert sent.variant_of("blue") == "blue-v2"
+    assert (sent.traffic.routing, sent.traffic.rate) == ("pinned", 123.4)
+    assert (sent.traffic.duration, sent.traffic.warmup) == (45, 2)
+    limits = {each.metric: (each.limit_ms, each.allowed) for each in sent.thresholds}
+    assert limits == {"p99.9": (250.0, 0.001), "error_rate": (None, pytest.approx(0.001))}
+    assert (sent.slo.abort_on_fail, sent.slo.abort_after) == (True, 22.5)
+
+
+@pytest.mark.parametrize(("rate", "slots"), [(10.0, 64), (1000.0, 500), (50_000.0, 20_000)])
+def test_there_are_slots_for_all_that_a_kept_slo_has_in_flight_twice(
+    path: Path, rate: float, slots: int
+):
+    plan = load(path)
+    overrides = overrides_of(plan, Probe(rate_rps=rate, length_s=1.0, why="double"), 0)
+    assert load(path, overrides).traffic.slots == slots
+
+
+def test_the_plans_own_slots_stay(path: Path):
+    plan = load(path, ["traffic.slots=7"])
+    overrides = overrides_of(plan, Probe(rate_rps=900.0, length_s=1.0, why="double"), 0)
+    assert "traffic.slots=7" in overrides
