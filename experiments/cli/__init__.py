@@ -68,7 +68,6 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("abreast: Interrupted.", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
         # Whoever read the result has seen enough; let the interpreter flush into nothing.
@@ -79,6 +78,8 @@ def main() -> None:
             traceback.print_exc()
         text, code = _explain(error)
         typer.echo(f"abreast: {text}", err=True)
+    if code == INTERRUPTED:  # which Typer may have made of Ctrl-C, without a word
+        typer.echo("abreast: Interrupted.", err=True)
     sys.exit(code or 0)
 
 
