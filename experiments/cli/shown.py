@@ -88,4 +88,5 @@ def capture_summary(path: Path, capture: Path) -> str:
     return (
         f"capture    {found.matched:,} matched, {found.missing:,} missing, "
         f"{found.doubled:,} doubled; {found.foreign:,} events of other requests"
+        + ("; a sampled capture leaves requests out" if found.missing else "")
     )

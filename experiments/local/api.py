@@ -108,7 +108,14 @@ def _answered(
         )
     try:
         return operation(json.loads(request.body), account, deployment)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise ServiceError(
             400,
             "ValidationException",

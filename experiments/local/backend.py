@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol
 
 from experiments.local.clock import Clock
-from experiments.local.http import Response
+from experiments.local.http import Response, text
 from experiments.local.instance import Instance
-from experiments.local.sessions import SESSION_ID, Sessions
+from experiments.local.sessions import SESSION_ID, NotOpenError, Sessions
 
 ANSWER = b'{"predictions": [{"label": 0}]}'
 """What a simulated instance says to every request; each part of a stream is a line of it."""
@@ -94,10 +94,13 @@ class Simulated:
             raise TimeoutError
         await self._clock.sleep_until(first_at_s)
         said = {"content-type": "application/json"}
-        if SESSION_ID in headers:
-            said |= self._sessions.answer(headers, body)
-        stream = self._parts(begins_at_s, service_s) if streamed else None
-        response = Response(200, said, ANSWER, None, stream)
+        try:
+            if SESSION_ID in headers:
+                said |= self._sessions.answer(headers, body)
+            stream = self._parts(begins_at_s, service_s) if streamed else None
+            response = Response(200, said, ANSWER, None, stream)
+        except NotOpenError as error:
+            response = text(400, str(error))
         return Reply(response, begins_at_s - at_s, service_s)
 
     async def _parts(self, begins_at_s: float, service_s: float) -> AsyncGenerator[bytes]:

@@ -4,12 +4,16 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from experiments.local.deployment import Deployment
 from experiments.local.metrics import UNITS, Samples, statistic
 from experiments.local.service_error import ServiceError
 
 NAMESPACE = "AWS/SageMaker"
 STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
+_ANY = np.zeros(1)
+"""A name that there is not is wrong even where there are no samples."""
 
 
 def get_metric_data(
@@ -25,6 +29,7 @@ def get_metric_data(
         if "MetricStat" not in query:
             raise _invalid("Expression is not offered by this local endpoint; give MetricStat.")
         wanted = query["MetricStat"]
+        _statistic(wanted["Stat"], _ANY)
         points = [
             (at, _statistic(wanted["Stat"], samples))
             for at, samples in _periods(asked, wanted["Metric"], wanted, account, deployment)
@@ -60,6 +65,8 @@ def get_metric_statistics(
     for name in plain:
         if name not in STATISTICS:
             raise _invalid(f"Statistics has {name}; it may have {', '.join(STATISTICS)}.")
+    for name in extended:
+        _statistic(name, _ANY)
     points = []
     for at, samples in _periods(asked, asked, asked, account, deployment):
         point: dict[str, Any] = {"Timestamp": at, "Unit": UNITS[asked["MetricName"]]}

@@ -69,6 +69,12 @@ class Autoscaling(Table):
     """The target, a minute."""
     activities: list[Scaling] = Field(default=[])
 
+    @model_validator(mode="after")
+    def _max_is_not_below_min(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min} and max is {self.max}: max must be at least min")
+        return self
+
 
 class Variant(Slowness):
     """One production variant: its share of the traffic, and what answers for it."""
@@ -104,6 +110,8 @@ class Variant(Slowness):
     @model_validator(mode="after")
     def _one_thing_answers(self) -> Self:
         _check_exactly_one(self, (*_BACKINGS, *_PARTS))
+        if not self.models and any(part.load for part in self.parts.values()):
+            raise ValueError("load can be of one of models only")
         strays = [key for key in _OF_SIMULATED if getattr(self, key)]
         if strays and self.simulated is None:
             raise ValueError(f"{' and '.join(strays)} can be of a simulated variant only")
@@ -121,9 +129,9 @@ class Variant(Slowness):
 class Key(Table):
     """One more access key: its secret, and the account that it belongs to."""
 
-    secret_access_key: str = Field(min_length=1)
+    secret_access_key: str = Field(min_length=1, repr=False)
     account: str = Field(pattern=r"^\d{12}$")
-    session_token: str | None = None
+    session_token: str | None = Field(default=None, repr=False)
     """Of temporary credentials; without it any token, or none, will do."""
     expires: AwareDatetime | None = None
 
@@ -150,7 +158,7 @@ class Endpoint(Slowness):
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d+$")
     account: str = Field(default="123456789012", pattern=r"^\d{12}$")
     access_key_id: str = Field(default="local", pattern=r"^\w+$")
-    secret_access_key: str = Field(default="local", min_length=1)
+    secret_access_key: str = Field(default="local", min_length=1, repr=False)
     keys: dict[str, Key] = Field(default={})
     """More access keys, by their id; an endpoint is found by those of its own account."""
     model_timeout: PositiveSeconds = 60.0
@@ -174,6 +182,15 @@ class Endpoint(Slowness):
     def _some_variant_has_weight(self) -> Self:
         if not any(variant.weight for variant in self.variants.values()):
             raise ValueError("the weight of at least one variant must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_have_ids_of_their_own(self) -> Self:
+        if self.access_key_id in self.keys:
+            raise ValueError(
+                f"keys.{self.access_key_id} has the id of the endpoint's own key: give another "
+                "id, or set access_key_id"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,5 @@
 """What the SageMaker API says of the endpoint, and how its weights and instances are changed."""
 
-import asyncio
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -102,16 +101,21 @@ def update_weights_and_capacities(
     if fleet.is_updating:
         raise _invalid(f'Cannot update in-progress endpoint "{arn}".')
     changes: dict[str, Change] = {}
+    if not asked["DesiredWeightsAndCapacities"]:
+        raise _invalid("DesiredWeightsAndCapacities must have at least one entry.")
     for one in asked["DesiredWeightsAndCapacities"]:
         name = str(one["VariantName"])
         variant = endpoint.variants.get(name)
         if variant is None:
             raise _invalid(f"Variant {name} is none of {', '.join(endpoint.variants)}.")
         change = Change(one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
-        if change.weight is not None and not 0 <= change.weight < math.inf:
+        if change.weight is not None and not _is_weight(change.weight):
             raise _invalid(f"DesiredWeight of {name} must be a number from 0 on.")
-        if change.instances is not None and change.instances < 1:
-            raise _invalid(f"DesiredInstanceCount of {name} must be at least 1.")
+        # JSON's true would pass for 1.
+        if change.instances is not None and (
+            type(change.instances) is not int or change.instances < 1
+        ):
+            raise _invalid(f"DesiredInstanceCount of {name} must be a whole number from 1 on.")
         if change.instances is not None and change.instances > variant.prepared:
             raise ServiceError(
                 400,
@@ -124,8 +128,7 @@ def update_weights_and_capacities(
     given = {name: one.weight for name, one in changes.items() if one.weight is not None}
     if not any((weights | given).values()):
         raise _invalid("The weight of at least one variant must be above 0.")
-    fleet.ask(changes)
-    asyncio.get_running_loop().call_later(endpoint.update_takes, deployment.settle)
+    deployment.update(changes)
     return {"EndpointArn": arn}
 
 
@@ -136,6 +139,10 @@ def _found(name: str, resource: str, account: str, endpoint: config.Endpoint) ->
         noun = resource.replace("endpoint-config", "endpoint configuration")
         raise _invalid(f'Could not find {noun} "{arn}".')
     return arn
+
+
+def _is_weight(value: object) -> bool:
+    return type(value) is not bool and isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _percentage(capture: config.Capture) -> int:

@@ -1,19 +1,23 @@
 """An endpoint as it runs, and what it remembers of each call."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
 from experiments.local import config, parts
 from experiments.local.attempts import Attempts
 from experiments.local.backend import Backend, Reply
 from experiments.local.capture import CaptureLog
 from experiments.local.clock import Clock
-from experiments.local.fleet import Fleet, fleet_of
+from experiments.local.fleet import Change, Fleet, fleet_of
 from experiments.local.http import Request
 from experiments.local.metrics import Metrics
 from experiments.local.parameters import INFERENCE_ID
 from experiments.local.routing import Route, Router
 from experiments.local.served_log import Line, ServedLog
+from experiments.local.service_error import VALIDATION_ERROR, ServiceError
 
 
 @dataclass(slots=True)
@@ -32,9 +36,16 @@ class Call:
     """What the model answered; 0 where it took too long, `None` where it was not asked."""
     model_s: float | None = None
     """How long the model took."""
+    is_streamed: bool = False
     first_chunk_s: float | None = None
-    is_broken: bool = False
-    """Whether its stream ended in an error."""
+    stream_error: str = ""
+    """The error in which its stream ended."""
+
+    def fail(self, error: ServiceError) -> None:
+        """Note that the answer is an error; what broke a rule was no invocation of a variant."""
+        self.status = error.status
+        if error.code == VALIDATION_ERROR:
+            self.route = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -56,10 +67,12 @@ class Deployment:
     """The headers that each variant takes of those that tell parts apart."""
     variant_of: dict[str, str] = field(init=False)
     """The variant of each inference component."""
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         variants = self.endpoint.variants.items()
         self.fleet = fleet_of(self.endpoint)
+        self._settled.set()
         self.metrics = Metrics(self.endpoint.variants)
         self.taken = {name: parts.taken(one) for name, one in variants}
         self.variant_of = {part: name for name, one in variants for part in one.components}
@@ -78,11 +91,15 @@ class Deployment:
             self.metrics.add(
                 route.variant,
                 self.fleet.variants[route.variant].current_instances,
-                max(0.0, ended_at_s - call.at_s - (call.model_s or 0.0)),
+                # Where the client has gone, it is not known what the model would have taken.
+                None
+                if call.status is None
+                else max(0.0, ended_at_s - call.at_s - (call.model_s or 0.0)),
                 call.model_s,
                 call.model_status,
                 first_chunk_s=call.first_chunk_s,
-                is_broken=call.is_broken,
+                is_streamed=call.is_streamed,
+                is_broken=bool(call.stream_error),
             )
         if self.served_log.is_kept:
             self.served_log.write(
@@ -97,17 +114,30 @@ class Deployment:
                     ended_ns=clock.ns(ended_at_s),
                     status=call.status,
                     fault=route.fault.kind if route and route.fault else "",
+                    stream_error=call.stream_error,
                 )
             )
 
-    def settle(self) -> None:
-        """Give the variants the weights and instances that they are to have, and route by them."""
+    def update(self, changes: Mapping[str, Change]) -> None:
+        """Give the variants other weights and instances after `update_takes`; route by them then.
+
+        One update at a time: no other may be in progress.
+        """
+        self.fleet.ask(changes)
+        self._settled.clear()
+        asyncio.get_running_loop().call_later(self.endpoint.update_takes, self._settle)
+
+    def _settle(self) -> None:
         self.fleet.settle()
+        self._settled.set()
         for name, variant in self.fleet.variants.items():
             self.router.set(name, variant.current_weight, variant.current_instances)
 
     async def scale(self) -> None:
-        """Do what Application Auto Scaling does by the endpoint file, at its times."""
+        """Do what Application Auto Scaling does by the endpoint file, at its times.
+
+        It waits for an update in progress to settle.
+        """
         plans = sorted(
             (scaling.at, name, scaling.instances)
             for name, variant in self.endpoint.variants.items()
@@ -116,8 +146,7 @@ class Deployment:
         )
         if plans:
             await self.clock.started()
-        for at_s, name, instances in plans:
+        for at_s, together in groupby(plans, itemgetter(0)):
             await self.clock.sleep_until(at_s)
-            self.fleet.scale(name, instances)
-            await self.clock.sleep_until(at_s + self.endpoint.update_takes)
-            self.settle()
+            await self._settled.wait()
+            self.update(self.fleet.scaled({name: instances for _, name, instances in together}))

@@ -69,11 +69,12 @@ class Fleet:
             for one in self.activities
         ]
 
-    def scale(self, name: str, instances: int) -> None:
-        """Begin what Application Auto Scaling does to a variant."""
-        before = self.variants[name].current_instances
-        self.activities.append(Activity(name, before, instances, time.time(), None))
-        self.ask({name: Change(instances=instances)})
+    def scaled(self, instances: Mapping[str, int]) -> dict[str, Change]:
+        """Note that Application Auto Scaling changes variants; return what it asks for."""
+        for name, after in instances.items():
+            before = self.variants[name].current_instances
+            self.activities.append(Activity(name, before, after, time.time(), None))
+        return {name: Change(instances=after) for name, after in instances.items()}
 
 
 def fleet_of(endpoint: config.Endpoint) -> Fleet:

@@ -17,11 +17,20 @@ Samples = NDArray[np.float64]
 
 
 class _Second:
-    __slots__ = ("counts", "first_chunk_us", "instances", "model_us", "overhead_us", "requests")
+    __slots__ = (
+        "counts",
+        "first_chunk_us",
+        "instances",
+        "model_us",
+        "overhead_us",
+        "requests",
+        "streams",
+    )
 
     def __init__(self, instances: int) -> None:
         self.instances = instances
         self.requests = 0
+        self.streams = 0
         self.counts = dict.fromkeys(COUNTS, 0)
         self.model_us = array("d")
         self.overhead_us = array("d")
@@ -40,7 +49,7 @@ class _Second:
             case "InvocationsPerInstance":
                 return np.full(self.requests, 1.0 / self.instances)
         is_of_streams = metric == "MidStreamErrors"
-        values = np.zeros(len(self.first_chunk_us) if is_of_streams else self.requests)
+        values = np.zeros(self.streams if is_of_streams else self.requests)
         values[: self.counts[metric]] = 1.0
         return values
 
@@ -58,16 +67,18 @@ class Metrics:
         self,
         variant: str,
         instances: int,
-        overhead_s: float,
+        overhead_s: float | None,
         model_s: float | None,
         model_status: int | None,
         *,
         first_chunk_s: float | None = None,
+        is_streamed: bool = False,
         is_broken: bool = False,
     ) -> None:
         """Count one request that has ended.
 
         `model_s` is `None` where no model was asked; its status is 0 where it gave no answer.
+        `overhead_s` is `None` where it is not known. Streams count that have begun.
         """
         at = int(time.time())
         seconds = self._seconds[variant]
@@ -75,12 +86,14 @@ class Metrics:
         if second is None:
             second = seconds[at] = _Second(instances)
         second.requests += 1
-        second.overhead_us.append(overhead_s * 1e6)
+        if overhead_s is not None:
+            second.overhead_us.append(overhead_s * 1e6)
         if model_s is not None:
             second.model_us.append(model_s * 1e6)
         if first_chunk_s is not None:
             second.first_chunk_us.append(first_chunk_s * 1e6)
-            second.counts["MidStreamErrors"] += is_broken
+        second.streams += is_streamed
+        second.counts["MidStreamErrors"] += is_broken
         if model_status is not None and not 200 <= model_status < 300:
             second.counts["InvocationModelErrors"] += 1
             if 400 <= model_status < 500:

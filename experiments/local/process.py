@@ -31,7 +31,7 @@ class Announcement:
     endpoint: str
     region: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     variants: tuple[str, ...]
 
     def environment(self) -> dict[str, str]:

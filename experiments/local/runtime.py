@@ -1,5 +1,6 @@
 """InvokeEndpoint: what the SageMaker runtime checks, whom it asks, and what it answers."""
 
+import asyncio
 from urllib.parse import unquote
 
 from experiments.local import config, parameters
@@ -45,7 +46,7 @@ async def invoke_endpoint(name: str, call: Call, account: str, deployment: Deplo
         response = _answer(call, answered)
         call.status = 200
     except ServiceError as error:
-        call.status = error.status
+        call.fail(error)
         raise
     finally:
         deployment.end(call)
@@ -106,17 +107,18 @@ async def ask(
         )
         call.model_s = reply.wait_s + reply.service_s
         status = reply.response.status
-        if fault is not None and fault.kind == "model_error":
-            assert fault.status is not None
-            await _whole(reply.response)
-            status, said = fault.status, FAULT
-        elif 200 <= status < 300:
+        is_faulty = fault is not None and fault.kind == "model_error"
+        if 200 <= status < 300 and not is_faulty:
             call.model_status = status
             return reply.response
-        else:
-            said = (await _whole(reply.response)).decode(errors="replace")[:_QUOTE_LIMIT]
+        said = (await _whole(call, reply.response, deployment)).decode(errors="replace")
+        said = said[:_QUOTE_LIMIT]
+        if is_faulty:
+            assert fault is not None
+            assert fault.status is not None
+            status, said = fault.status, FAULT
     except TimeoutError:
-        status, said = 0, TIMED_OUT.format(_label(call))
+        status, said = 0, TIMED_OUT.format(label(call))
         call.model_s = deployment.clock.now_s() - call.at_s
     except OSError as error:
         status, said = 500, f"The model server did not answer: {error}"
@@ -162,10 +164,15 @@ def _refusal(fault: Fault, call: Call, endpoint: config.Endpoint) -> ServiceErro
     return None
 
 
-async def _whole(response: Response) -> bytes:
+async def _whole(call: Call, response: Response, deployment: Deployment) -> bytes:
+    """Read a streamed answer to its end in what is left of the model's time; a body is one."""
     if response.stream is None:
         return response.body
-    return b"".join([piece async for piece in response.stream])
+    left_s = call.at_s + deployment.endpoint.model_timeout - deployment.clock.now_s()
+    async with asyncio.timeout(left_s):
+        body = b"".join([piece async for piece in response.stream])
+    call.model_s = deployment.clock.now_s() - call.at_s
+    return body
 
 
 def _answer(call: Call, answered: Response) -> Response:
@@ -199,7 +206,7 @@ def _follow_session(asked: str, call: Call, answered: Response, deployment: Depl
     deployment.sessions.pop(answered.headers.get(CLOSED_SESSION_ID, ""), None)
 
 
-def _label(call: Call) -> str:
+def label(call: Call) -> str:
     """Name the container that a message of SageMaker's blames."""
     headers = call.request.headers
     return next((headers[header] for header in MEMBERS if header in headers), "primary")
@@ -210,7 +217,7 @@ def _model_error(call: Call, endpoint: config.Endpoint, status: int, said: str) 
     region, account = endpoint.region, endpoint.account
     blame = "client" if 400 <= status < 500 else "server"
     message = (
-        f'Received {blame} error ({status}) from {_label(call)} with message "{said}". See '
+        f'Received {blame} error ({status}) from {label(call)} with message "{said}". See '
         f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
         f"#logEventViewer:group={group} in account {account} for more information."
     )

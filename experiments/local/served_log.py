@@ -26,6 +26,8 @@ class Line(NamedTuple):
     status: int | None
     """The HTTP status of the answer; empty where the client had gone."""
     fault: str
+    stream_error: str
+    """The error in which a streamed answer ended."""
 
 
 class ServedLog:

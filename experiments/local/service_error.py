@@ -4,6 +4,8 @@ import json
 
 from experiments.local.http import Response
 
+VALIDATION_ERROR = "ValidationError"
+
 
 class ServiceError(Exception):
     """Raised to answer a request with an error.
@@ -48,4 +50,4 @@ class ThrottlingError(ServiceError):
 
 def validation_error(message: str) -> ServiceError:
     """Return SageMaker Runtime's answer to a request that breaks a rule."""
-    return ServiceError(400, "ValidationError", message)
+    return ServiceError(400, VALIDATION_ERROR, message)

@@ -8,7 +8,11 @@ SESSION_ID = "x-amzn-sagemaker-session-id"
 NEW_SESSION_ID = "x-amzn-sagemaker-new-session-id"
 CLOSED_SESSION_ID = "x-amzn-sagemaker-closed-session-id"
 NEW_SESSION = "NEW_SESSION"
-_LIFETIME = timedelta(minutes=20)
+LIFETIME = timedelta(minutes=20)
+
+
+class NotOpenError(Exception):
+    """Raised of a session that was never opened, is closed, or has expired."""
 
 
 class Sessions:
@@ -17,20 +21,30 @@ class Sessions:
     How a client closes a session is a container's own affair; this is how ours do it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lifetime: timedelta = LIFETIME) -> None:
+        self._lifetime = lifetime
         self._open: dict[str, datetime] = {}
 
     def answer(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Return the headers that an answer has beside its own; none outside of a session."""
+        """Return the headers that an answer has beside its own; none outside of a session.
+
+        Raises:
+            NotOpenError: the session is not open. Ours answer that with status 400.
+        """
         asked = headers.get(SESSION_ID)
         if asked is None:
             return {}
+        now = datetime.now(UTC)
+        while self._open and next(iter(self._open.values())) <= now:
+            del self._open[next(iter(self._open))]  # the oldest come first
         if asked == NEW_SESSION:
-            session, now = str(uuid4()), datetime.now(UTC)
-            while self._open and next(iter(self._open.values())) < now:
-                del self._open[next(iter(self._open))]  # the oldest come first
-            self._open[session] = expires = now + _LIFETIME
+            session = str(uuid4())
+            # What is announced has whole seconds.
+            self._open[session] = expires = (now + self._lifetime).replace(microsecond=0)
             return {NEW_SESSION_ID: f"{session}; Expires={expires:%Y-%m-%dT%H:%M:%SZ}"}
-        if not body and self._open.pop(asked, None) is not None:
+        if asked not in self._open:
+            raise NotOpenError(f"The session {asked} is not open: open one with {NEW_SESSION}.")
+        if not body:
+            del self._open[asked]
             return {CLOSED_SESSION_ID: asked}
         return {}

@@ -6,7 +6,7 @@ Method: "Create a signed AWS API request" in the IAM User Guide, for services ot
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote
@@ -33,10 +33,10 @@ class Credentials:
     """
 
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     region: str
     account: str = ""
-    session_token: str | None = None
+    session_token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
 
 
@@ -82,8 +82,8 @@ def verify(request: Request, *known: Credentials, service: str, now: datetime) -
         raise _invalid(f"Credential should be scoped to a valid region, not '{region}'.")
     if claimed_service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    for name in ("host", "x-amz-date", "x-amz-security-token"):
-        if name not in signed and (name in request.headers or name == "host"):
+    for name in ("host", *request.headers):
+        if name not in signed and (name == "host" or name.startswith("x-amz-")):
             raise _invalid(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
     _check_time(timestamp, date, now)
 

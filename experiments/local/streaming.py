@@ -7,7 +7,7 @@ from experiments.local import eventstream, parameters
 from experiments.local.deployment import Call, Deployment
 from experiments.local.faults import STREAM_ERRORS
 from experiments.local.http import Response, chunk
-from experiments.local.runtime import FAULT, TIMED_OUT, ask, checked, deliver
+from experiments.local.runtime import FAULT, TIMED_OUT, ask, checked, deliver, label
 from experiments.local.service_error import ServiceError
 
 _FROM_CONTAINER = {
@@ -28,8 +28,10 @@ async def invoke_with_response_stream(
         headers = checked(name, call.request, account, deployment, parameters.STREAM)
         answered = await ask(call, headers, deployment, streamed=True)
         call.status = 200
+        call.is_streamed = True
     except BaseException as error:
-        call.status = error.status if isinstance(error, ServiceError) else None
+        if isinstance(error, ServiceError):
+            call.fail(error)
         deployment.end(call)
         raise
     said = {"Content-Type": eventstream.CONTENT_TYPE}
@@ -63,9 +65,11 @@ async def _messages(
                 async with asyncio.timeout_at(until):
                     piece = await anext(pieces, None)
             except TimeoutError:
-                error = _broken("ModelInvocationTimeExceeded", TIMED_OUT.format("primary"))
+                call.stream_error = "ModelInvocationTimeExceeded"
+                error = _broken(call.stream_error, TIMED_OUT.format(label(call)))
             except OSError as broken:
-                error = _broken("StreamBroken", f"The model server's answer broke: {broken}")
+                call.stream_error = "StreamBroken"
+                error = _broken(call.stream_error, f"The model server's answer broke: {broken}")
             call.model_s = clock.now_s() - call.at_s
             if piece is None:
                 break
@@ -74,9 +78,9 @@ async def _messages(
             yield eventstream.part(piece)
             if failing is not None:
                 members = {"ErrorCode": "StreamBroken"} if failing == "ModelStreamError" else {}
+                call.stream_error = members.get("ErrorCode", failing)
                 error = eventstream.exception(failing, FAULT, **members)
         if error is not None:
-            call.is_broken = True
             yield error
     except (GeneratorExit, asyncio.CancelledError):  # the client has gone
         call.status = None

@@ -32,8 +32,27 @@ def test_a_folder_without_capture_is_refused(tmp_path: Path) -> None:
         captured_ids(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["x", "{}", "[]", '{"eventMetadata": 1}'])
-def test_what_is_no_event_is_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "a.jsonl").write_text(event("a") + line)
+@pytest.mark.parametrize("line", [b"x", b"{}", b"[]", b'{"eventMetadata": 1}', b"{\n", b"\xff\xfe"])
+def test_what_is_no_event_is_refused(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "a.jsonl").write_bytes(event("a").encode() + line)
     with pytest.raises(AbreastError, match=r"a\.jsonl, line 2"):
+        captured_ids(tmp_path)
+
+
+def test_a_last_line_that_is_cut_off_is_skipped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = event("\u00fc").encode()
+    for length in range(1, len(whole) - 1):
+        (tmp_path / f"{length}.jsonl").write_bytes(event("a").encode() + whole[:length])
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "no-newline.jsonl").write_bytes(whole.rstrip())
+    assert captured_ids(tmp_path) == {"a": len(whole) - 2, "\u00fc": 1}
+    assert f"{len(whole) - 2} last lines are cut off" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "none")
+    with pytest.raises(AbreastError, match=r"a\.jsonl: cannot be read: No such file"):
         captured_ids(tmp_path)

@@ -39,7 +39,7 @@ ENDPOINT = """
     weight = 0
     instances = 4
     routing = "PREFIX_AWARE"
-    simulated = { constant = "1ms" }
+    simulated = { constant = "0s" }
     [variants.digits]
     weight = 0
     model = "digits-svm"
@@ -78,6 +78,9 @@ def endpoint_file(first: str, second: str) -> str:
     for name, fault in FAULTS.items():
         text += f'\n[variants.{name}]\nweight = 0\nsimulated = {{ constant = "0s" }}\n'
         text += f'[[faults]]\nvariant = "{name}"\n{fault}\n'
+    for instance in range(1, 5):  # by their errors they are told apart
+        text += f'[[faults]]\nvariant = "prefix"\ninstance = {instance}\n'
+        text += f'kind = "model_error"\nstatus = 50{instance}\n'
     return text
 
 
@@ -89,8 +92,12 @@ class Outcome:
     body: bytes = b""
     code: str | None = None
     status: int | None = None
-    """Where the client tells it."""
     message: str | None = None
+    is_cli: bool = False
+    """The AWS CLI says code and message of an error, and neither its status nor its fields."""
+
+    def is_error(self, code: str, status: int) -> bool:
+        return self.code == code and (self.is_cli or self.status == status)
 
     @property
     def heard(self) -> dict[str, str]:
@@ -121,6 +128,17 @@ def _named(name: str, variant: str) -> Callable[[Outcome], bool]:
         json.loads(outcome.body)["name"] == name
         and outcome.fields["InvokedProductionVariant"] == variant
     )
+
+
+_INSTANCES: set[str] = set()
+
+
+def _is_of_one_instance(outcome: Outcome) -> bool:
+    """Whether it is of the instance that all calls before it were of, by whichever client."""
+    told = re.match(r"Received server error \((50[1-4])\)", outcome.message or "")
+    assert told
+    _INSTANCES.add(told[1])
+    return len(_INSTANCES) == 1
 
 
 CUSTOM = "x-amzn-sagemaker-custom-attributes"
@@ -186,8 +204,7 @@ REQUEST = {
         holds=_heard("x-amzn-sagemaker-session-id", SESSION),
     ),
     "PrefixAwareId": Case(
-        arguments={"TargetVariant": "prefix", "PrefixAwareId": "p"},
-        holds=lambda o: o.fields["InvokedProductionVariant"] == "prefix",
+        arguments={"TargetVariant": "prefix", "PrefixAwareId": "p"}, holds=_is_of_one_instance
     ),
 }
 RESPONSE = {
@@ -220,11 +237,23 @@ def _error(
     code: str, status: int, message: str = "", **members: object
 ) -> Callable[[Outcome], bool]:
     return lambda outcome: (
-        outcome.code == code
-        and outcome.status in (None, status)
-        and (outcome.message is None or message in outcome.message)
-        and all(outcome.fields.get(name, value) == value for name, value in members.items())
+        outcome.is_error(code, status)
+        and message in (outcome.message or "")
+        and (outcome.is_cli or {name: outcome.fields.get(name) for name in members} == members)
     )
+
+
+def _is_throttled(outcome: Outcome) -> bool:
+    """Its message is null; the CLI prints that, and JavaScript has a word of its own for it."""
+    null = ("None",) if outcome.is_cli else (None, "UnknownError")
+    return outcome.is_error("ThrottlingException", 400) and outcome.message in null
+
+
+def _is_too_large(outcome: Outcome) -> bool:
+    """The answer is no JSON; JavaScript fails at that, and tells the status."""
+    if outcome.code == "SyntaxError":
+        return outcome.status == 413
+    return _error("413", 413, "HTTP content length exceeded 100000 bytes.")(outcome)
 
 
 LOGS = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/Endpoints/every"
@@ -286,11 +315,20 @@ MORE_ERRORS = {
         arguments={"TargetVariant": "none"}, holds=_error("ValidationError", 400, "Variant none")
     ),
     "throttling": Case(  # which begins with the second call
-        arguments={"TargetVariant": "throttled"},
-        holds=lambda o: o.code == "ThrottlingException" and o.status in (None, 400),
+        arguments={"TargetVariant": "throttled"}, holds=_is_throttled
     ),
-    "a body that is too large": Case(
-        arguments={"Body": bytes(100_001)}, holds=lambda o: o.code is not None
+    "a body that is too large": Case(arguments={"Body": bytes(100_001)}, holds=_is_too_large),
+    "a model that stalls in its error": Case(
+        arguments={"CustomAttributes": "stall=503"},
+        holds=_error("ModelError", 424, "server error (0)", OriginalStatusCode=0),
+    ),
+    "a session that is not open": Case(
+        arguments={"TargetVariant": "simulated", "SessionId": SESSION},
+        holds=_error("ModelError", 424, f"{SESSION} is not open", OriginalStatusCode=400),
+    ),
+    "a prefix where it does not go": Case(
+        arguments={"TargetVariant": "echo", "PrefixAwareId": "p"},
+        holds=_error("ValidationError", 400, "PrefixAwareId needs PREFIX_AWARE"),
     ),
     "another account's key": Case(
         arguments={},

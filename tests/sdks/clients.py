@@ -45,11 +45,15 @@ def boto3_client(running: LocalEndpoint, service: str, keys: tuple[str, str]) ->
     )
 
 
-def with_boto3(running: LocalEndpoint, case: Case) -> Outcome:
+def with_boto3(running: LocalEndpoint, case: Case, *, streamed: bool = False) -> Outcome:
     from botocore.exceptions import ClientError
 
     client = boto3_client(running, "sagemaker-runtime", case.keys)
     try:
+        if streamed:
+            answer = client.invoke_endpoint_with_response_stream(**case.call)
+            parts = [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
+            return Outcome(fields=answer, body=b"".join(parts), status=200)
         answer = client.invoke_endpoint(**case.call)
     except ClientError as error:
         response: Any = error.response
@@ -92,7 +96,7 @@ def with_cli(running: LocalEndpoint, case: Case, folder: Path) -> Outcome | None
         return None
     match = _CLI_ERROR.search(ended.stderr)
     assert match, ended.stderr
-    return Outcome(code=match[1], message=match[2])
+    return Outcome(code=match[1], message=match[2].strip(), is_cli=True)
 
 
 def node_packages() -> Path:

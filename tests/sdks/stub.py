@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SESSION = "5f0c"
 PARTS = [b"one ", b"two ", b"three"]
+STREAMS = {"stream": 3, "break": 1, "hang-up": 0, "stall": 1}
+"""How many parts a streamed answer has; but for the first kind, the rest is missing."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -32,9 +34,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers["X-Amzn-SageMaker-New-Session-Id"] = f"{SESSION}; {expires}"
         if body == b"close":
             headers["X-Amzn-SageMaker-Closed-Session-Id"] = SESSION
-        if kind in ("stream", "break"):
+        if kind in STREAMS:
             with suppress(BrokenPipeError):  # the reader has gone
-                self._stream(float(argument or 0), is_broken=kind == "break")
+                self._stream(kind, argument)
             return
         if kind == "sleep":
             time.sleep(float(argument))
@@ -52,19 +54,21 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(BrokenPipeError):  # whoever asked has given up
             self.wfile.write(body)
 
-    def _stream(self, pause_s: float, *, is_broken: bool) -> None:
-        self.send_response(200)
+    def _stream(self, kind: str, argument: str) -> None:
+        self.send_response(int(argument) if kind == "stall" else 200)
         self.send_header("Content-Type", "text/x-parts")
         self.send_header("X-Amzn-SageMaker-Custom-Attributes", "streamed")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for part in PARTS[:1] if is_broken else PARTS:
+        for part in PARTS[: STREAMS[kind]]:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
             self.wfile.flush()
-            time.sleep(pause_s)
-        self.close_connection = is_broken
-        if not is_broken:
+            time.sleep(float(argument or 0) if kind == "stream" else 0)
+        self.close_connection = kind != "stream"
+        if kind == "stream":
             self.wfile.write(b"0\r\n\r\n")
+        if kind == "stall":
+            time.sleep(5)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass

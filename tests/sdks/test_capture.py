@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ ANSWER = '{"predictions": [{"label": 0}]}'
 def events(folder: Path) -> dict[str, Any]:
     """The events that have an inferenceId, by that."""
     files = folder.rglob("*.jsonl")
-    read = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+    read = [json.loads(line) for line in lines if line.endswith("\n")]
     return {event["eventMetadata"].get("inferenceId"): event for event in read}
 
 
@@ -35,7 +37,10 @@ def test_what_was_asked_and_answered_is_captured(every: LocalEndpoint, logs: Pat
     failed = {"TargetVariant": "internal", "InferenceId": "failed"}
     clients.with_boto3(every, Case(arguments=failed, holds=bool))
 
-    found = events(logs / "captured")
+    deadline = time.monotonic() + 20
+    while "none" not in (found := events(logs / "captured")):  # it is written beside the answers
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert "failed" not in found
     inputs = {name: found[name]["captureData"]["endpointInput"] for name in found}
     assert inputs["csv"] == {

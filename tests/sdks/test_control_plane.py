@@ -2,6 +2,8 @@
 
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,8 +82,24 @@ def _check(shape: Any, value: Any, where: str) -> None:
     elif shape.type_name == "list":
         for one in value:
             _check(shape.member, one, where)
-    elif shape.type_name == "string":
-        assert not shape.enum or value in shape.enum, f"{where}: {value}"
+    elif shape.type_name == "map":
+        for key, one in value.items():
+            _check(shape.key, key, where)
+            _check(shape.value, one, f"{where}.{key}")
+    else:
+        assert type(value) in JSON_TYPES[shape.type_name], f"{where}: {value!r}"
+        assert not getattr(shape, "enum", []) or value in shape.enum, f"{where}: {value}"
+
+
+JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float),
+    "boolean": (bool,),
+}
 
 
 def invoke(client: Any, variant: str | None = None) -> str:
@@ -93,8 +111,6 @@ def invoke(client: Any, variant: str | None = None) -> str:
 
 def raw(moved: LocalEndpoint, target: str, arguments: dict[str, Any], service: str) -> Any:
     """Call as botocore would, but read the JSON as it is: a parser drops what it does not know."""
-    import urllib.request
-
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -108,13 +124,35 @@ def raw(moved: LocalEndpoint, target: str, arguments: dict[str, Any], service: s
         return json.loads(answer.read())
 
 
+CLOUDWATCH = "GraniteServiceVersion20100801"
 SCALED = {"ServiceNamespace": "sagemaker"}
+NAMED = {
+    "Namespace": "AWS/SageMaker",
+    "MetricName": "ModelLatency",
+    "Dimensions": [{"Name": "EndpointName", "Value": "moved"}],
+}
+SPAN = {"StartTime": 1e9, "EndTime": 4e9, "Period": 60}
+QUERY = {"Id": "q", "MetricStat": {"Metric": NAMED, "Period": 60, "Stat": "p99"}}
+SAME = {"VariantName": "blue", "DesiredWeight": 1.0}
 READS = [
     ("sagemaker", "SageMaker", "DescribeEndpoint", {"EndpointName": "moved"}),
     ("sagemaker", "SageMaker", "DescribeEndpointConfig", {"EndpointConfigName": "moved"}),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalableTargets", SCALED),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingPolicies", SCALED),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingActivities", SCALED),
+    (
+        "sagemaker",
+        "SageMaker",
+        "UpdateEndpointWeightsAndCapacities",
+        {"EndpointName": "moved", "DesiredWeightsAndCapacities": [SAME]},
+    ),
+    ("monitoring", CLOUDWATCH, "GetMetricData", {**SPAN, "MetricDataQueries": [QUERY]}),
+    (
+        "monitoring",
+        CLOUDWATCH,
+        "GetMetricStatistics",
+        {**SPAN, **NAMED, "Statistics": ["Sum"], "ExtendedStatistics": ["p99"]},
+    ),
 ]
 
 
@@ -128,8 +166,23 @@ def test_every_field_is_one_of_the_service_model(
     arguments: dict[str, Any],
 ) -> None:
     invoke(connect("sagemaker-runtime"))
+    time.sleep(0.01)  # for the metrics to have it
+    wait_until_in_service(connect("sagemaker"))
     answer = raw(moved, f"{prefix}.{operation}", arguments, service)
-    check(connect(service), operation, answer)
+    check(connect({"monitoring": "cloudwatch"}.get(service, service)), operation, answer)
+    if service == "monitoring":
+        assert answer.get("Datapoints") or answer["MetricDataResults"][0]["Values"]
+
+
+@pytest.mark.parametrize("start", ["-1e400", "NaN", '"x"'])
+def test_a_time_that_is_none_is_a_validation_error(moved: LocalEndpoint, start: str) -> None:
+    # -1e400 is written -Infinity, which is read as the same.
+    arguments = {**SPAN, **NAMED, "Statistics": ["Sum"], "StartTime": json.loads(start)}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        raw(moved, f"{CLOUDWATCH}.GetMetricStatistics", arguments, "monitoring")
+    with caught.value as answer:
+        assert answer.code == 400
+        assert json.loads(answer.read())["__type"] == "ValidationException"
 
 
 def wait_until_in_service(client: Any) -> Any:
@@ -232,7 +285,20 @@ def test_an_endpoint_is_found_by_the_keys_of_its_account_only(connect: Connect) 
     assert ":999999999999:endpoint/moved" in caught.value.response["Error"]["Message"]
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"EndpointName": "moved"}'])
+BLUE = '{"EndpointName": "moved", "DesiredWeightsAndCapacities": [{"VariantName": "blue", %s}]}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "[]", "{}", '{"EndpointName": "moved"}',
+        '{"EndpointName": "moved", "DesiredWeightsAndCapacities": []}',
+        BLUE % '"DesiredInstanceCount": 1.5', BLUE % '"DesiredInstanceCount": 2.0',
+        BLUE % '"DesiredInstanceCount": true', BLUE % '"DesiredInstanceCount": "2"',
+        BLUE % '"DesiredWeight": true', BLUE % '"DesiredWeight": "1"',
+        BLUE % '"DesiredWeight": 1e999',
+    ],
+)  # fmt: skip
 def test_a_body_that_cannot_be_read_is_a_validation_error(connect: Connect, body: str) -> None:
     client = connect("sagemaker")
 

@@ -37,7 +37,7 @@ def test_boto3(every: LocalEndpoint, case: Case) -> None:
 def test_the_aws_cli(every: LocalEndpoint, name: str, tmp_path: Path) -> None:
     outcome = clients.with_cli(every, ALL[name], tmp_path)
     if outcome is None:
-        assert name == "request PrefixAwareId"  # the newest of the parameters
+        assert "PrefixAwareId" in ALL[name].arguments  # the newest of the parameters
     else:
         assert ALL[name].holds(outcome), outcome
 
@@ -60,6 +60,11 @@ def test_a_clock_that_is_off_is_refused_in_javascript(every: LocalEndpoint, minu
     (said,) = clients.with_javascript(every, [call])
     assert (said["code"], said["status"]) == ("InvalidSignatureException", 403)
     assert "Signature" in said["message"]
+
+
+def test_calls_of_one_prefix_go_to_one_instance(every: LocalEndpoint) -> None:
+    case = REQUEST["PrefixAwareId"]
+    assert all(case.holds(clients.with_boto3(every, case)) for _ in range(8))
 
 
 def test_a_body_may_be_a_file(every: LocalEndpoint, tmp_path: Path) -> None:

@@ -9,25 +9,24 @@ import pytest
 
 from experiments.local.process import LocalEndpoint
 from tests.sdks import cases, clients
+from tests.sdks.cases import Case
 from tests.sdks.stub import PARTS
 
 ANSWER = b'{"predictions": [{"label": 0}]}\n'
-REQUEST: dict[str, tuple[dict[str, Any], str | None]] = {
-    "EndpointName": ({"TargetVariant": "simulated"}, None),
-    "Body": ({"Body": b"body"}, None),
-    "ContentType": ({"ContentType": "text/csv"}, None),
-    "Accept": ({"Accept": "text/x-any"}, None),
-    "CustomAttributes": ({"CustomAttributes": "stream"}, None),
-    "TargetVariant": ({"TargetVariant": "simulated"}, None),
-    "TargetContainerHostname": (
-        {"TargetVariant": "chain", "TargetContainerHostname": "first"},
-        None,
-    ),
-    "InferenceId": ({"InferenceId": "i"}, None),
-    "InferenceComponentName": ({"InferenceComponentName": "small"}, None),
-    "SessionId": ({"SessionId": "s"}, None),
-    "PrefixAwareId": ({"TargetVariant": "prefix", "PrefixAwareId": "p"}, None),
+BROKEN = [
+    ({"CustomAttributes": "break"}, "ModelStreamError", "one "),
+    ({"TargetVariant": "stream-error"}, "ModelStreamError", ANSWER.decode()),
+    ({"TargetVariant": "stream-failure"}, "InternalStreamFailure", ANSWER.decode()),
+]
+OPERATION = "InvokeEndpointWithResponseStream"
+NOT_HERE = {
+    "TargetModel",
+    "EnableExplanations",
+    "response NewSessionId",
+    "response ClosedSessionId",
 }
+ALL = {name: case for name, case in cases.ALL.items() if not NOT_HERE & {name, *case.arguments}}
+"""Rows of InvokeEndpoint: all that it has of the parameters, fields and errors of a stream."""
 
 
 @pytest.fixture
@@ -47,23 +46,48 @@ def parts_of(answer: Any) -> list[bytes]:
     return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
 
 
-def test_every_parameter_is_taken_and_every_field_given(client: Any) -> None:
-    operation = client.meta.service_model.operation_model("InvokeEndpointWithResponseStream")
-    assert set(operation.input_shape.members) == set(REQUEST)
-    for arguments, _ in REQUEST.values():
-        assert parts_of(call(client, **arguments))
-    answer = call(client, CustomAttributes="stream", ContentType="text/csv")
-    assert set(operation.output_shape.members) == answer.keys() - {"ResponseMetadata"}
+def test_there_is_a_row_for_all_that_boto3_knows(client: Any) -> None:
+    operation = client.meta.service_model.operation_model(OPERATION)
+    assert {f"request {name}" for name in operation.input_shape.members} <= set(ALL)
+    assert {f"response {name}" for name in operation.output_shape.members} <= set(ALL)
+    in_stream = {code for _, code, _ in BROKEN}
+    errors = {
+        f"error {shape.name}" for shape in operation.error_shapes if shape.name not in in_stream
+    }
+    assert errors <= set(ALL)
+    assert in_stream <= {shape.name for shape in operation.error_shapes}
+
+
+@pytest.mark.parametrize("case", ALL.values(), ids=ALL)
+def test_boto3(every: LocalEndpoint, case: Case) -> None:
+    outcome = clients.with_boto3(every, case, streamed=True)
+    assert case.holds(outcome), outcome
+
+
+@pytest.fixture(scope="module")
+def in_javascript(every: LocalEndpoint) -> dict[str, Any]:
+    calls = [
+        {"operation": OPERATION, "keys": case.keys, "call": case.call} for case in ALL.values()
+    ]
+    return dict(zip(ALL, clients.with_javascript(every, calls), strict=True))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_aws_sdk_for_javascript(in_javascript: dict[str, Any], name: str) -> None:
+    outcome = clients.outcome(in_javascript[name])
+    assert ALL[name].holds(outcome), outcome
+
+
+def test_a_new_session_is_not_for_streams(client: Any) -> None:
+    with pytest.raises(client.exceptions.ClientError, match=r"ValidationError.*'sessionId'"):
+        call(client, SessionId="NEW_SESSION")
+
+
+def test_the_fields_are_those_of_the_container(client: Any) -> None:
+    answer = call(client, CustomAttributes="stream")
     assert answer["ContentType"] == "text/x-parts"
     assert answer["CustomAttributes"] == "streamed"
-    assert answer["InvokedProductionVariant"] == "echo"
     assert parts_of(answer) == PARTS
-
-
-def test_accept_reaches_the_container_as_accept(client: Any) -> None:
-    answer = call(client, Accept="text/x-any")
-    assert answer["ContentType"] == "text/x-any"
-    assert b'"accept": "text/x-any"' in b"".join(parts_of(answer))
 
 
 def test_parts_come_when_the_container_sends_them(client: Any) -> None:
@@ -80,36 +104,6 @@ def test_parts_come_when_the_container_sends_them(client: Any) -> None:
 
 def test_a_simulated_variant_streams_its_chunks(client: Any) -> None:
     assert parts_of(call(client, TargetVariant="simulated")) == [ANSWER] * 3
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        ({"EndpointName": "other"}, "ValidationError"),
-        ({"SessionId": "NEW_SESSION"}, "ValidationError"),
-        ({"Accept": "x" * 1025}, "ValidationError"),
-        ({"CustomAttributes": "status=500"}, "ModelError"),
-        ({"CustomAttributes": "sleep=1.5"}, "ModelError"),
-        ({"TargetVariant": "internal"}, "InternalFailure"),
-        ({"TargetVariant": "unavailable"}, "ServiceUnavailable"),
-    ],
-)
-def test_what_fails_before_the_first_part_is_an_error(
-    client: Any, arguments: dict[str, str], code: str
-) -> None:
-    with pytest.raises(client.exceptions.ClientError) as caught:
-        call(client, **arguments)
-    assert caught.value.response["Error"]["Code"] == code
-    if code == "ModelError":
-        original = 0 if "sleep" in arguments["CustomAttributes"] else 500
-        assert caught.value.response["OriginalStatusCode"] == original
-
-
-BROKEN = [
-    ({"CustomAttributes": "break"}, "ModelStreamError", "one "),
-    ({"TargetVariant": "stream-error"}, "ModelStreamError", ANSWER.decode()),
-    ({"TargetVariant": "stream-failure"}, "InternalStreamFailure", ANSWER.decode()),
-]
 
 
 @pytest.mark.parametrize(("arguments", "code", "first"), BROKEN)
@@ -135,11 +129,11 @@ def test_a_reader_that_gives_up_leaves_the_endpoint_well(client: Any) -> None:
     assert parts_of(call(client, CustomAttributes="stream")) == PARTS
 
 
-def test_the_aws_sdk_for_javascript(every: LocalEndpoint) -> None:
+def test_a_stream_of_parts_or_to_its_error_in_javascript(every: LocalEndpoint) -> None:
     wanted = [{"CustomAttributes": "stream"}, *(arguments for arguments, _, _ in BROKEN)]
     calls = [
         {
-            "operation": "InvokeEndpointWithResponseStream",
+            "operation": OPERATION,
             "call": {"EndpointName": cases.NAME, "Body": b"{}", **arguments},
         }
         for arguments in wanted

@@ -23,7 +23,7 @@ from experiments.errors import AbreastError
 from experiments.local import http
 from experiments.local.http import Handler, Request, Response
 from experiments.local.models import digits
-from experiments.local.sessions import SESSION_ID, Sessions
+from experiments.local.sessions import SESSION_ID, NotOpenError, Sessions
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -57,16 +57,18 @@ def application(predict: Predict, features: int) -> Handler:
             return http.text(405, f"{path} takes {method}.")
         if path == "/ping":
             return Response(status=200, headers={}, body=b"")
-        of_session = sessions.answer(request.headers, request.body)
-        if not request.body and SESSION_ID in request.headers:
-            return Response(status=200, headers=of_session, body=b"")
         try:
+            of_session = sessions.answer(request.headers, request.body)
+            if not request.body and SESSION_ID in request.headers:
+                return Response(status=200, headers=of_session, body=b"")
             kind = _media_type(request.headers.get("content-type", ""))
             wanted = _wanted(request.headers.get("accept"), kind)
             rows = _rows(kind, request.body, features)
             explains = _compiled(request.headers.get(_EXPLANATIONS))
         except _RefusedError as refused:
             return http.text(refused.status, str(refused))
+        except NotOpenError as error:
+            return http.text(400, str(error))
         ask = asyncio.get_running_loop().run_in_executor
         labels = await ask(worker, predict, rows)
         body = _written(wanted, labels)
@@ -148,14 +150,15 @@ def _explained(
     The method is occlusion (Zeiler and Fergus, 2014): a feature counts 1 where the label would be
     another if it were 0, and otherwise 0. A record that is not to be explained has an empty list.
     """
-    occluded = np.where(np.eye(rows.shape[1], dtype=bool), 0.0, rows[:, np.newaxis, :])
+    is_left_out = np.eye(rows.shape[1], dtype=bool)
     explanations = []
-    for label, without in zip(labels, occluded, strict=True):
+    for label, row in zip(labels, rows, strict=True):
         try:
             is_explained = explains.search({"label": int(label)}) is True
         except jmespath.exceptions.JMESPathError:
             is_explained = False
-        changes = predict(without) != label if is_explained else []
+        # Row by row: all at once would take as many times the memory as there are features.
+        changes = predict(np.where(is_left_out, 0.0, row)) != label if is_explained else []
         explanations.append([{"attributions": [{"attribution": [float(c)]}]} for c in changes])
     return json.dumps(
         {

@@ -4,7 +4,8 @@ import pytest
 
 from experiments import plan
 from experiments.errors import PlanError
-from experiments.local import config
+from experiments.local import config, sigv4
+from experiments.local.process import Announcement
 
 VALID = """
 name = "digits"
@@ -104,6 +105,27 @@ def test_the_built_in_endpoint_file_is_valid() -> None:
             "",
         ),
         (
+            'name = "x"\n[variants.a]\nsimulated = { constant = "1s" }\n'
+            "autoscaling = { min = 3, max = 2, invocations_per_instance = 9.0 }",
+            "variants.a.autoscaling: min is 3 and max is 2",
+            "",
+        ),
+        *[
+            (
+                f'name = "x"\n[variants.a.{parts}.c]\nload = "1s"\n'
+                'simulated = { constant = "1s" }',
+                "variants.a: load can be of one of models only",
+                "",
+            )
+            for parts in ("containers", "components")
+        ],
+        (
+            'name = "x"\n[keys.local]\nsecret_access_key = "s"\naccount = "999999999999"\n'
+            '[variants.a]\nsimulated = { constant = "1s" }',
+            "keys.local has the id of the endpoint's own key",
+            "",
+        ),
+        (
             'name = "x"\n[variants.a]\nurl = "https://127.0.0.1/p"',
             'variants.a.url = "https://127.0.0.1/p": must match pattern',
             "",
@@ -171,6 +193,16 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str, hint: s
     assert str(tmp_path / "e.toml") in caught.value.message
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_no_secret_is_in_a_text_of_the_endpoint(tmp_path: Path) -> None:
+    secrets = '[keys.k]\nsecret_access_key = "hidden1"\nsession_token = "hidden2"\naccount = '
+    text = f'secret_access_key = "hidden3"{VALID}{secrets}"999999999999"'
+    assert "hidden" not in repr(load(tmp_path, text))
+    keys = {"secret_access_key": "hidden", "access_key_id": "a", "region": "r"}
+    assert "hidden" not in repr(sigv4.Credentials(**keys, session_token="hidden"))
+    announced = {"url": "u", "port": 1, "endpoint": "e", "variants": ()}
+    assert "hidden" not in repr(Announcement(**keys, **announced))  # type: ignore[arg-type]
 
 
 def test_every_wrong_key_has_its_line(tmp_path: Path) -> None:

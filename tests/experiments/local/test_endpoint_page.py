@@ -1,4 +1,7 @@
-"""The examples of docs/local-endpoint.md are endpoint files, and it names all that there is."""
+"""The examples of docs/local-endpoint.md are endpoint files, and it names all that there is.
+
+The client that the README has runs against the endpoint that it has.
+"""
 
 import os
 import re
@@ -15,8 +18,12 @@ from experiments.local.faults import Fault
 from experiments.local.process import LocalEndpoint
 from experiments.local.service_time import Distribution
 
-PAGE = (Path(__file__).parents[3] / "docs" / "local-endpoint.md").read_text(encoding="utf-8")
-(CLIENT,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "local-endpoint.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## A local SageMaker endpoint")[2].partition("\n## ")[0]
+(CLIENT,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+(SHOP,) = re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -43,17 +50,17 @@ def test_every_kind_is_on_the_page() -> None:
             assert f"`{kind}`" in PAGE
 
 
-def test_the_client_of_the_page_runs(start: Callable[[str], LocalEndpoint]) -> None:
-    text = EXAMPLES[0].replace('served_log = "served.csv"', "")
-    running = start(text.replace('model = "digits-svm"', 'simulated = { constant = "1ms" }'))
+def test_the_client_of_the_readme_runs(start: Callable[[str], LocalEndpoint]) -> None:
+    text, green = SHOP.split("[variants.green]\n")
+    assert green == 'url = "http://127.0.0.1:9000"\n'
+    running = start(text)
     ended = subprocess.run(
         [sys.executable, "-c", CLIENT],
         env=running.client_environment(os.environ),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    first, part, refused, status = ended.stdout.splitlines()
+    first, part, refused = ended.stdout.splitlines()
     assert first == "blue {'predictions': [{'label': 0}]}"
     assert "predictions" in part
     assert "Variant red not found" in refused
-    assert status == "InService"

@@ -43,6 +43,12 @@ async def _run(answer: Any) -> Response:
     return response
 
 
+@pytest.mark.parametrize("body", [b"", b'{"instances": [[1, 2, 3]]}'])
+def test_a_session_that_is_not_open_is_refused(body: bytes) -> None:
+    answer = ask(body, **{"x-amzn-sagemaker-session-id": "none"})
+    assert (answer.status, b"none is not open" in answer.body) == (400, True)
+
+
 def test_ping_is_answered_with_nothing() -> None:
     answer = ask(b"", method="GET", target="/ping")
     assert (answer.status, answer.body) == (200, b"")
@@ -228,3 +234,22 @@ def test_a_session_is_opened_with_the_first_answer() -> None:
     answer = ask(b"1,0,2", "text/csv", **{"x-amzn-sagemaker-session-id": "NEW_SESSION"})
     assert (answer.status, answer.body) == (200, b"3\n")
     assert "; Expires=" in answer.headers["x-amzn-sagemaker-new-session-id"]
+
+
+def test_explanations_are_of_one_row_at_a_time() -> None:
+    body = b"\n".join([b",".join([b"1"] * 64)] * 2000)
+    request = Request(
+        method="POST",
+        target="/invocations",
+        headers={"content-type": "text/csv", EXPLAIN: "`true`"},
+        body=body,
+    )
+    sizes: list[int] = []
+
+    def predict(rows: Any) -> Any:
+        sizes.append(rows.base.nbytes if rows.base is not None else rows.nbytes)
+        return sums(rows)
+
+    answer = asyncio.run(_run(application(predict, 64)(request)))
+    assert len(json.loads(answer.body)["explanations"]["occlusion"]) == 2000
+    assert set(sizes[1:]) == {64 * 64 * 8}

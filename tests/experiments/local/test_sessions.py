@@ -3,12 +3,22 @@
 import csv
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
-from experiments.local.sessions import CLOSED_SESSION_ID, NEW_SESSION_ID, SESSION_ID, Sessions
+from experiments.local.sessions import (
+    CLOSED_SESSION_ID,
+    NEW_SESSION_ID,
+    SESSION_ID,
+    NotOpenError,
+    Sessions,
+)
 
 Connect = Callable[..., Any]
 FILE = """
@@ -34,8 +44,21 @@ def test_a_session_is_opened_once_and_closed_once() -> None:
     mine = {SESSION_ID: match[1]}
     assert sessions.answer(mine, b"more") == {}
     assert sessions.answer(mine, b"") == {CLOSED_SESSION_ID: match[1]}
-    assert sessions.answer(mine, b"") == {}
-    assert sessions.answer({SESSION_ID: "another"}, b"") == {}
+    for not_open in (mine, {SESSION_ID: "another"}):
+        for body in (b"", b"more"):
+            with pytest.raises(NotOpenError, match=not_open[SESSION_ID]):
+                sessions.answer(not_open, body)
+
+
+def test_a_session_is_over_when_it_was_announced_to_be() -> None:
+    for lifetime, is_open in ((timedelta(0), False), (timedelta(minutes=1), True)):
+        sessions = Sessions(lifetime)
+        now = datetime.now(UTC)
+        opened = sessions.answer({SESSION_ID: "NEW_SESSION"}, b"")[NEW_SESSION_ID]
+        session, _, expires = opened.partition("; Expires=")
+        assert abs(datetime.fromisoformat(expires) - now - lifetime) < timedelta(seconds=2)
+        with nullcontext() if is_open else pytest.raises(NotOpenError):
+            assert sessions.answer({SESSION_ID: session}, b"more") == {}
 
 
 def test_calls_of_a_session_or_a_prefix_go_to_one_instance(
@@ -59,13 +82,16 @@ def test_calls_of_a_session_or_a_prefix_go_to_one_instance(
         assert call(f"s{number}", b"", SessionId=session)["ClosedSessionId"] == session
         for _ in range(6):
             call(f"p{number}", TargetVariant="aware", PrefixAwareId=f"p{number}")
-    call("closed", b"", SessionId=session)
+    for more in ({}, {"TargetVariant": "aware"}):
+        with pytest.raises(client.exceptions.ModelError, match="is not open") as caught:
+            call("closed", SessionId=session, **more)
+        assert caught.value.response["OriginalStatusCode"] == 400
     running.stop()
     with (tmp_path / "served.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     served = {
         key: {row["instance"] for row in rows if row["inference_id"] == key}
-        for key in {row["inference_id"] for row in rows}
+        for key in {row["inference_id"] for row in rows} - {"closed"}
     }
     assert {len(instances) for instances in served.values()} == {1}
     assert len(set.union(*served.values())) > 1
