@@ -1,6 +1,5 @@
 """Is one arm faster than the other in several runs: the report of runs that are judged together."""
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +28,7 @@ from analysis.runs import (
     completed,
     difference,
 )
+from analysis.runs_needed import more_runs
 from analysis.samples import measures_of
 from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
 from analysis.verdict import classify, holm, judge
@@ -48,7 +48,6 @@ _DEPLOYED_ANEW = (
     "Whether another deployment would give the same, unless the endpoint was deployed anew for "
     "each of these runs."
 )
-_MOST_RUNS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +94,7 @@ def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Repor
     sides = [side(arm, [(run, arm) for run in kept]) for arm in first.arms]
     (baseline,) = (each for each in sides if each.name == first.comparison.baseline)
     others = [each for each in sides if each is not baseline]
-    same = [alike(each.of, allowed) for each in sides]
+    same = alike([each.of for each in sides], allowed)
     guarded = first.comparison.guarded
     refusal = None
     if len(kept) < 2:
@@ -112,8 +111,8 @@ def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Repor
         for arm in others
         for metric, measure, margin in [*asked, (ERROR_RATE, measures[0], guarded[ERROR_RATE])]
     ]
-    differences = [called(item, len(kept)) for item in holm(differences)]
-    checks = (complete, max(same, key=lambda check: check.state == "warn"), *check_runs(kept))
+    differences = [called(item, (len(kept), len(kept)), "blocks") for item in holm(differences)]
+    checks = (complete, same, *check_runs(kept))
     return report_of(
         "compare", baseline, others, differences, checks,
         judge(differences, checks, None), "blocks",
@@ -143,33 +142,17 @@ def compared(
     )
 
 
-def called(item: Difference, runs: int) -> Difference:
-    """Call one metric of `runs` runs a side, as that of one run is called."""
+def called(
+    item: Difference, runs: tuple[int, int], design: Design, *, one_sided: bool = False
+) -> Difference:
+    """Call one metric of so many runs of the baseline and of the arm, as that of one run is."""
     if item.call == "refused":
         return item
-    call, reason = classify(replace(item, reason=_more_runs(item, runs)), 0.0)
+    more = more_runs(item, runs, design, one_sided=one_sided)
+    call, reason = classify(replace(item, reason=more), 0.0)
+    if item.precision == "imprecise":
+        reason = f"{reason}; {more}"
     return replace(item, call=call, reason=reason)
-
-
-def _more_runs(item: Difference, runs: int) -> str:
-    """Say how many more runs would settle it: an interval shrinks with the root of their number."""
-    estimate, none = (item.difference, 0.0) if item.unit == "share" else (item.ratio, 1.0)
-    if estimate is None or estimate.interval.low is None or estimate.interval_90.high is None:
-        return "there is no interval"
-    change, margin = estimate.value - none, item.margin or 0.0
-    # Below its margin a metric waits to pass, by the upper end; above, to fail, by the lower.
-    is_below = change < margin
-    half = (
-        estimate.interval_90.high - estimate.value
-        if is_below
-        else estimate.value - estimate.interval.low
-    )
-    room = margin - change if is_below else change
-    needed = math.ceil(runs * (half / room) ** 2) if room > 0 else _MOST_RUNS + 1
-    if needed > _MOST_RUNS:
-        return "it lies at the margin, and no sensible number of runs would settle it"
-    more = max(needed - runs, 1)
-    return f"about {more} more {'run' if more == 1 else 'runs'} a side would settle it"
 
 
 def report_of(

@@ -9,6 +9,7 @@ from analysis.verdict import untrusted
 from experiments.errors import RunFolderError
 
 _NONE = "not recorded"
+INSTANCE_TYPE = "instance type of the arms"
 
 
 def conditions(run: Run, arm: str) -> dict[str, str]:
@@ -37,39 +38,49 @@ def accepted(run: Run, kept: Sequence[Run], allowed: Collection[str] = ()) -> No
     """
     if refusal := untrusted(check_run(run)):
         raise RunFolderError(f"{run.path}: {refusal.sentence}", " ".join(refusal.context))
-    for arm in run.plan.arms:
-        alike([(each, arm) for each in (*kept, run) if arm in each.plan.arms], allowed)
+    alike([[(k, a) for k in (*kept, run) if a in k.plan.arms] for a in run.plan.arms], allowed)
 
 
-def alike(sides: Sequence[tuple[Run, str]], allowed: Collection[str] = ()) -> Check:
-    """Check that runs, each with the arm in question, share their conditions but for the allowed.
+def alike(
+    groups: Sequence[Sequence[tuple[Run, str]]],
+    allowed: Collection[str] = (),
+    *,
+    beside: bool = False,
+) -> Check:
+    """Check that the runs of each group share their conditions but for the allowed.
+
+    A run stands with the arm in question. `beside` are groups of arms that are compared within a
+    run: they must be on one type of instance.
 
     Raises:
         RunFolderError: they do not, naming what differs; or no condition has an allowed name.
     """
-    described = [(run.id, conditions(run, arm)) for run, arm in sides]
-    names = list(dict.fromkeys(key for _, each in described for key in each))
+    described = [[(run.id, conditions(run, arm)) for run, arm in group] for group in groups]
+    names = list(dict.fromkeys(key for group in described for _, each in group for key in each))
+    if beside:
+        names.append(INSTANCE_TYPE)
+        described.append([(arm, _instance_type(run, arm)) for (run, arm), *_ in groups])
     for name in allowed:
         if name not in names:
             raise RunFolderError(
                 f'--allow-different: "{name}" is no condition of these runs.',
                 f"They are: {', '.join(names)}.",
             )
-    first_id, first = described[0]
     differing: dict[str, str] = {}
-    for run_id, other in described[1:]:
-        for name in names:
-            here, there = first.get(name, _NONE), other.get(name, _NONE)
-            if here != there:
-                differing.setdefault(
-                    name, f"{name} was {here} in {first_id} and {there} in {run_id}"
-                )
+    for (first_id, first), *others in described:
+        for other_id, other in others:
+            for name in names:
+                here, there = first.get(name, _NONE), other.get(name, _NONE)
+                if here != there:
+                    said = f"{name} was {here} in {first_id} and {there} in {other_id}"
+                    differing.setdefault(name, said)
     refused = [name for name in differing if name not in allowed]
     if refused:
         flags = " ".join(f"--allow-different '{name}'" for name in refused)
         raise RunFolderError(
             f"These runs cannot be compared: {'; '.join(differing[name] for name in refused)}.",
-            f"Make runs that are alike in this. If it does not matter here: {flags}",
+            "Make runs that are alike in this. If it does not matter here, abreast regression, "
+            f"compare and baseline add take {flags}",
         )
     title = "Same conditions"
     if differing:
@@ -77,3 +88,8 @@ def alike(sides: Sequence[tuple[Run, str]], allowed: Collection[str] = ()) -> Ch
             "conditions", title, "warn", f"{'; '.join(differing.values())}; this was allowed"
         )
     return Check("conditions", title, "ok", f"{len(names)} conditions are alike in all runs")
+
+
+def _instance_type(run: Run, arm: str) -> dict[str, str]:
+    instances = conditions(run, arm).get("instances", _NONE)
+    return {INSTANCE_TYPE: instances.rpartition(" x ")[2]}

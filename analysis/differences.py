@@ -23,6 +23,11 @@ def unknown(
     )
 
 
+def is_kind(item: Difference) -> bool:
+    """Whether it is the rate of one kind of failure: shown, and no part of any verdict."""
+    return item.metric.startswith("error_rate.")
+
+
 def with_ratio(item: Difference, found: Swap | Refusal) -> Difference:
     """Say what a test of latencies found."""
     item = replace(

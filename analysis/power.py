@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import ndtri
 
 from analysis.compare import LATENCY_METRICS
-from analysis.noise import MEMORY_S, draw_signs
+from analysis.noise import MEMORY_S, Refusal, draw_signs
 from analysis.read import Run
 from analysis.samples import latencies, latency_rows
 from analysis.scatter import (
@@ -20,15 +21,18 @@ from analysis.scatter import (
     Scatter,
     fewest_requests,
     lognormal,
+    memory_said,
     observed,
     shortest,
 )
+from analysis.swap import Swap
 from experiments.errors import PlanError
 from experiments.plan import Plan
 
 DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
 
-_SHORTEST_S = 6 * MEMORY_S
+_Ratio = Callable[[str], Swap | Refusal]
+_SHORTEST_FOR_SLO_S = 6 * MEMORY_S  # limits are judged by that memory, whatever the plan says
 _BEST_SPREAD = 0.1
 """Of log latency at its evenest, a p99 a quarter above the median: one fixed computation on an idle
 machine. Nearly every endpoint spreads more, so a margin out of reach at this is so everywhere."""
@@ -102,13 +106,14 @@ def power_of_run(run: Run) -> Power:
     Raises:
         PlanError: the run's plan compares nothing.
     """
-    found = _observed(run)
+    ratios, measured_s = _ratios(run), run.end_s - run.start_s
+    memory = memory_said([ratio("p50") for ratio in ratios.values()], measured_s)
     return _power(
         run.plan,
-        run.end_s - run.start_s,
+        measured_s,
         _measured_rates(run),
-        "It rests on the noise of this run.",
-        lambda _, arm, metric: found(arm, metric),
+        f"It rests on the noise of this run. {memory}",
+        lambda _, arm, metric: _scatter(run, arm, metric, ratios),
     )
 
 
@@ -121,12 +126,11 @@ def power_of_plan_like(plan: Plan, run: Run) -> Power:
     Raises:
         PlanError: the plan or the run's plan compares nothing.
     """
-    found = _observed(run)
-    others = [arm for arm in run.plan.arms if arm != run.plan.comparison.baseline]
+    ratios = _ratios(run)
 
     def noisiest(pair: Rates, _: str, metric: str) -> Scatter:
         return max(
-            (found(arm, metric).at(pair) for arm in others),
+            (_scatter(run, arm, metric, ratios).at(pair) for arm in ratios),
             key=lambda one: math.inf if one.error_1s is None else one.error_1s,
         )
 
@@ -199,26 +203,24 @@ def _metric_power(
     )
 
 
-def _observed(run: Run) -> Callable[[str, str], Scatter]:
-    """Give what finds the scatter of a metric between an arm of a run and its baseline."""
+def _ratios(run: Run) -> dict[str, _Ratio]:
+    """Give for each arm but the baseline what finds the ratio of a metric."""
     _require_comparison(run.plan, f"{run.path}: ")
     signs = draw_signs(np.random.default_rng(0))
-    rates, memory_s = _measured_rates(run), _memory_s(run.plan)
-    baseline = run.plan.comparison.baseline
-    is_closed = run.plan.traffic.is_closed
-    known = latency_rows(run.measured)
+    baseline, memory_s = run.plan.comparison.baseline, _memory_s(run.plan)
+    is_closed, known = run.plan.traffic.is_closed, latency_rows(run.measured)
     samples = {
         arm: latencies(run, known, baseline, arm, "service" if is_closed else "response")
         for arm in run.plan.arms
         if arm != baseline
     }
+    return {arm: partial(s.ratio, signs=signs, memory_s=memory_s) for arm, s in samples.items()}
 
-    def scatter(arm: str, metric: str) -> Scatter:
-        found = samples[arm].ratio(metric, signs, memory_s)
-        span_s = samples[arm].sample.span_s
-        return observed(metric, found, Rates(rates[baseline], rates[arm]), span_s, memory_s)
 
-    return scatter
+def _scatter(run: Run, arm: str, metric: str, ratios: dict[str, _Ratio]) -> Scatter:
+    rates, span_s = _measured_rates(run), run.end_s - run.start_s
+    pair = Rates(rates[run.plan.comparison.baseline], rates[arm])
+    return observed(metric, ratios[arm](metric), pair, span_s, _memory_s(run.plan))
 
 
 def _require_comparison(plan: Plan, where: str = "") -> None:
@@ -254,15 +256,16 @@ def foreseen(plan: Plan) -> tuple[str, ...]:
     measured_s, said = plan.traffic.measured_s, []
     if plan.question not in ("compare", "load"):  # others judge many runs together
         return ()
-    if measured_s < _SHORTEST_S:
+    shortest_s = 6 * _memory_s(plan) if plan.question == "compare" else _SHORTEST_FOR_SLO_S
+    if measured_s < shortest_s:
         said.append(
-            f"Note: {measured_s:g} s are measured; below {_SHORTEST_S:g} s there is no verdict, "
+            f"Note: {measured_s:g} s are measured; below {shortest_s:g} s there is no verdict, "
             "only estimates."
         )
-    elif measured_s < 2 * _SHORTEST_S:
+    elif measured_s < 2 * shortest_s:
         said.append(
             f"Note: {measured_s:g} s are measured; a verdict from less than "
-            f"{2 * _SHORTEST_S:g} s is marked as that of a short run."
+            f"{2 * shortest_s:g} s is marked as that of a short run."
         )
     said += _foreseen_of_slo(plan)
     rates = _planned_rates(plan)
@@ -318,10 +321,10 @@ def _foreseen_of_slo(plan: Plan) -> list[str]:
         where = f" in {asked.phase}" if asked.phase else ""
         limit = f"the {asked.metric} limit of {asked.arm}{where}"
         length_s = spans[asked.phase] if asked.phase else plan.traffic.measured_s
-        if asked.phase and asked.window_s is None and length_s < _SHORTEST_S:
+        if asked.phase and asked.window_s is None and length_s < _SHORTEST_FOR_SLO_S:
             said.append(
                 f"Note: {limit} will end in cannot tell: {length_s:g} s are fewer than "
-                f"{_SHORTEST_S:g} s."
+                f"{_SHORTEST_FOR_SLO_S:g} s."
             )
         elif (rate_rps := _rate_rps(plan, asked.phase)) is not None:
             stretch_s = asked.window_s or length_s

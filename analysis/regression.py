@@ -5,39 +5,28 @@ the change is shown (its 95 % interval lies above none, after Holm) and is as la
 Else it is undecided: a change below the margin does not fail, however well it is shown.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from analysis.blocks import called, compared, report_of, side
-from analysis.compare import compare
 from analysis.conditions import alike
-from analysis.noise import precision
 from analysis.read import Run
 from analysis.render import format as fmt
 from analysis.results import Check, Difference, Report, State, Verdict
 from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed
+from analysis.runs_needed import FEWEST_RUNS
 from analysis.samples import measures_of
 from analysis.validity import validity_of
 from analysis.verdict import EXIT_CODES, holm, untrusted
 from experiments.errors import PlanError
-from experiments.plan import Plan, quantile_of
 
-FEWEST_RUNS = 3
-ASSUMED_SPREAD = 0.03
-"""Of log latency between runs, where no baseline shows it: it is of this order on such machines."""
-_REQUEST_SPREAD = 0.5
-_MOST_RUNS = 200
 RULE = (
     "A metric passes where the upper end of its 90 % interval, which is a one-sided bound at 95 %, "
     "lies below the margin. It fails where its 95 % interval lies above no change, after Holm, and "
     "the change is the margin or more."
-)
-_THESE_DEPLOYMENTS = (
-    "Whether another deployment of the same would pass: one run is of one deployment of each."
 )
 
 
@@ -51,38 +40,44 @@ def regression(
     """Hold the candidate's runs against the baseline's, by the margins of the candidate's plan.
 
     With `against`, `runs` are the baseline's and those the candidate's. Else `runs` are of both:
-    of both arms each, or of one arm each. `arm` names the candidate's arm, where its runs have
-    several. `allowed` names conditions in which the runs may differ. One run of both arms is
-    judged as a comparison is, and speaks of these deployments only.
+    of both arms each, or of one arm each. `arm` names the candidate's arm, where it has several.
+    `allowed` names conditions in which the runs may differ.
 
     Raises:
         AbreastError: it cannot be told which runs are whose, or they cannot be compared.
     """
-    kept, complete = completed([*runs, *against])
     if shared := {run.id for run in runs} & {run.id for run in against}:
         raise PlanError(
             f"{min(shared)} is on both sides.",
             "To compare the two arms of a run, give it without --against.",
         )
-    if against:
-        ids = {run.id for run in against}
-        before = [(run, _baseline_arm(run)) for run in kept if run.id not in ids]
-        after = [(run, _candidate_arm(run, arm)) for run in kept if run.id in ids]
-        design: Design = "separate"
-    else:
-        before, after, design = _by_arm(kept)
-    if not before or not after:
-        only = (before or after)[0]
+    kept, complete = completed([*runs, *against])
+    candidates = {run.id for run in against or runs}
+    of_baseline = [run for run in kept if not against or run.id not in candidates]
+    of_candidate = [run for run in kept if run.id in candidates]
+    if not of_baseline or not of_candidate:
         raise PlanError(
-            f"All complete runs are of {only[1]}, so there is nothing to hold it against.",
-            "Give the candidate's with --against, or a baseline with --baseline-store.",
+            f"The {'candidate' if of_baseline else 'baseline'} has no runs: {complete.finding}.",
+            "Make them again.",
         )
-    if design == "blocks" and len(before) == 1:
-        return _one_block(kept[0], complete)
-    names = _names({name for _, name in before}, {name for _, name in after})
+    are_single = {len(run.plan.arms) == 1 for run in kept}
+    if not against and len(are_single) > 1:
+        raise PlanError("Some of these runs are of one arm, others of several.", "Give one kind.")
+    design: Design = "separate" if against or are_single == {True} else "blocks"
+    before = of_side(of_baseline, "baseline")
+    after = of_side(of_candidate, "candidate", arm)
+    names = before[0][1], after[0][1]
+    if names[0] == names[1]:
+        if not against:
+            raise PlanError(
+                f"Both sides would be {names[0]}, so there is nothing to hold it against: "
+                f"{complete.finding}.",
+                "Give the candidate's with --against, or a baseline with --baseline-store.",
+            )
+        names = "baseline", "candidate"
     baseline, candidate = side(names[0], before), side(names[1], after)
-    separate = [alike([*before, *after], allowed)]
-    same = separate if design == "separate" else [alike(s, allowed) for s in (before, after)]
+    is_blocks = design == "blocks"
+    same = alike([before, after] if is_blocks else [[*before, *after]], allowed, beside=is_blocks)
     guarded = after[-1][0].plan.gate.guarded
     refusal = too_few(len(before), len(after), design)
     measure = measures_of(after[-1][0])[0]
@@ -92,11 +87,41 @@ def regression(
         )
         for metric, margin in guarded.items()
     ]
-    differences = gate(differences, max(len(before), len(after)))
-    checks = (complete, max(same, key=lambda c: c.state == "warn"), *check_runs(kept))
+    differences = gate(differences, (len(before), len(after)), design)
+    checks = (complete, same, *check_runs(kept))
     verdict = _verdict(differences, checks)
     report = report_of("regression", baseline, [candidate], differences, checks, verdict, design)
     return replace(report, method=(*report.method, RULE))
+
+
+def of_side(
+    runs: Sequence[Run], role: Literal["baseline", "candidate"], arm: str | None = None
+) -> list[tuple[Run, str]]:
+    """Give a side's runs, each with the arm that counts; of runs of one arm, those of that arm.
+
+    Of several arms that is the one that the plan calls the baseline, or the other; or `arm`.
+
+    Raises:
+        PlanError: it cannot be told which, or a run lacks it.
+    """
+    arms = list(dict.fromkeys(name for run in runs for name in run.plan.arms))
+    baselines = {run.plan.baseline for run in runs}
+    wanted = [name for name in arms if (name in baselines) == (role == "baseline")]
+    if arm is not None:
+        wanted = [name for name in arms if name == arm]
+    elif len(arms) == 1:
+        wanted = arms
+    if len(wanted) != 1:
+        raise PlanError(
+            f"The runs hold the arms {', '.join(arms)}; which is the {role}?",
+            "Name one of them with --arm."
+            if role == "candidate"
+            else "No plan of theirs names one of them: give regression.baseline in the plan.",
+        )
+    for run in runs:
+        if len(run.plan.arms) > 1 and wanted[0] not in run.plan.arms:
+            raise PlanError(f"{run.path}: has no arm {wanted[0]}.", "Give runs that have it.")
+    return [(run, wanted[0]) for run in runs if wanted[0] in run.plan.arms]
 
 
 def too_few(baseline: int, candidate: int, design: Design) -> str | None:
@@ -106,15 +131,22 @@ def too_few(baseline: int, candidate: int, design: Design) -> str | None:
     said = fmt.counted(baseline, "run") + ("" if design == "blocks" else " of the baseline")
     if design == "separate":
         said += f" and {candidate} of the candidate"
-    return (
-        f"{said}: too few to show how much runs differ by themselves, so that any difference may "
-        f"be luck. It takes {FEWEST_RUNS} or more; 5 are better."
-    )
+    said += ": too few to show how much runs differ by themselves, so that any difference may be "
+    said += f"luck. It takes {FEWEST_RUNS} or more; 5 are better."
+    if (baseline, design) == (1, "blocks"):
+        said += " Under a plan that has [compare], abreast compare judges one run by its time "
+        said += "windows, and speaks of these deployments only."
+    return said
 
 
-def gate(differences: Sequence[Difference], runs: int) -> list[Difference]:
-    """Call every guarded metric: "worse" fails, "better" and "same" pass."""
-    return [_passed(called(item, runs)) for item in holm(differences)]
+def gate(
+    differences: Sequence[Difference], runs: tuple[int, int], design: Design
+) -> list[Difference]:
+    """Call every guarded metric: "worse" fails, "better" and "same" pass.
+
+    `runs` are those of the baseline and of the candidate.
+    """
+    return [_passed(called(item, runs, design, one_sided=True)) for item in holm(differences)]
 
 
 def _passed(item: Difference) -> Difference:
@@ -123,67 +155,6 @@ def _passed(item: Difference) -> Difference:
     if item.call != "undecided" or item.precision != "enough" or upper is None:
         return item
     return replace(item, call="same", reason=None) if upper < none + (item.margin or 0) else item
-
-
-def _by_arm(kept: Sequence[Run]) -> tuple[list[tuple[Run, str]], list[tuple[Run, str]], Design]:
-    if all(len(run.plan.arms) > 1 for run in kept):
-        before = [(run, _baseline_arm(run)) for run in kept]
-        return before, [(run, _candidate_arm(run, None)) for run in kept], "blocks"
-    if any(len(run.plan.arms) > 1 for run in kept):
-        raise PlanError("Some of these runs are of one arm, others of several.", "Give one kind.")
-    own = [(run, next(iter(run.plan.arms))) for run in kept]
-    baseline = kept[0].plan.baseline
-    return [o for o in own if o[1] == baseline], [o for o in own if o[1] != baseline], "separate"
-
-
-def _baseline_arm(run: Run) -> str:
-    arms = list(run.plan.arms)
-    if len(arms) == 1:
-        return arms[0]
-    if run.plan.baseline is None:
-        raise PlanError(
-            f"{run.path}: holds the arms {', '.join(arms)}, and its plan names no baseline.",
-            "Give regression.baseline, or runs of one arm.",
-        )
-    return run.plan.baseline
-
-
-def _candidate_arm(run: Run, wanted: str | None) -> str:
-    arms = list(run.plan.arms)
-    if len(arms) == 1:
-        return arms[0]
-    others = [name for name in arms if name == wanted or (not wanted and name != run.plan.baseline)]
-    if len(others) != 1:
-        raise PlanError(
-            f"{run.path}: holds the arms {', '.join(arms)}; which is the candidate?",
-            "Name it with --arm.",
-        )
-    return others[0]
-
-
-def _names(before: set[str], after: set[str]) -> tuple[str, str]:
-    if len(before) == len(after) == 1 and before != after:
-        return min(before), min(after)
-    return "baseline", "candidate"
-
-
-def _one_block(run: Run, complete: Check) -> Report:
-    """Judge one run of both arms: what SWAP-2S finds of its windows, by the gate's rule."""
-    table = run.plan.model_dump(mode="json", exclude_none=True)
-    asked = {"baseline": _baseline_arm(run), "margins": run.plan.gate.guarded}
-    plan = Plan.model_validate({**table, "question": "compare", "compare": asked})
-    report = compare(replace(run, plan=plan)).report
-    differences = [_passed(item) for item in report.differences if item.margin is not None]
-    checks = (complete, *report.checks)
-    return replace(
-        report,
-        question="regression",
-        verdict=_verdict(differences, checks),
-        checks=checks,
-        differences=tuple(differences),
-        method=(*report.method, RULE),
-        cannot_tell=(_THESE_DEPLOYMENTS, *report.cannot_tell[1:]),
-    )
 
 
 def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verdict:
@@ -235,79 +206,26 @@ def _found(items: Sequence[Difference]) -> str:
     return ", ".join(said)
 
 
-def spreads(runs: Sequence[Run]) -> dict[str, float]:
-    """Give the standard deviation of each guarded latency's logarithm over runs of a baseline."""
-    numbers = [(run, arm_run(run, _baseline_arm(run))) for run in runs]
-    found = {}
-    for metric in runs[-1].plan.gate.margins if len(runs) >= FEWEST_RUNS else ():
-        values = [of.number(metric, measures_of(run)[0]) for run, of in numbers]
-        if metric != ERROR_RATE and all(values):
-            found[metric] = float(np.log(np.array(values, dtype=np.float64)).std(ddof=1))
-    return found
+def untrusted_runs(runs: Sequence[Run]) -> Verdict | None:
+    """Say why runs that are to be a baseline cannot be trusted, if they cannot."""
+    kept, complete = completed(runs)
+    return untrusted((complete, *check_runs(kept)))
 
 
-def foreseen_runs(plan: Plan, seen: Mapping[str, float] | None = None) -> tuple[str, ...]:
-    """Say which guarded metrics so many runs of this rate and length cannot decide.
+def spreads(runs: Sequence[Run], design: Design = "separate") -> dict[str, float]:
+    """Give the standard deviation of each guarded latency's logarithm over runs of a baseline.
 
-    `seen` are the spreads of an earlier baseline. Where there are none, runs are taken to differ
-    by 3 % beside what their number of requests adds, for lognormal latencies with a spread of 0.5.
+    In blocks it is that of the difference between the arms, where the runs have both.
     """
-    asked, traffic = plan.gate, plan.traffic
-    runs, said = asked.runs_per_side, []
-    if runs < FEWEST_RUNS and not (runs == 1 and asked.order == "blocks"):
-        said.append(
-            f"Note: regression.runs_per_side is {runs}; below {FEWEST_RUNS} it ends in cannot tell."
-        )
-    arms = len(plan.arms) if asked.order == "blocks" else 1
-    requests = (traffic.rate_rps or math.inf) * traffic.measured_s / arms
-    for metric, margin in asked.guarded.items():
-        name = f"Note: regression.margins guards {fmt.metric_word(metric)}"
-        if metric == ERROR_RATE:
-            needed = float(ndtri(0.95)) ** 2 * (1 / margin - 1)
-            if runs * requests < needed:
-                said.append(
-                    f"{name} at {margin:.2%}, which takes {needed:,.0f} requests a side; the plan "
-                    f"sends about {runs * requests:,.0f}. It ends in cannot tell."
-                )
-            continue
-        quantile = quantile_of(metric)
-        if quantile is not None and math.isfinite(requests):
-            tail = runs * requests * min(quantile, 1 - quantile)
-            if precision(int(tail)) != "enough":
-                said.append(
-                    f"{name}: about {tail:.0f} requests of a side lie beyond it; it takes 50. It "
-                    "ends in cannot tell."
-                )
-                continue
-        if seen and metric in seen:
-            spread, source = seen[metric], "as the runs of the baseline do"
-        else:
-            spread = math.hypot(ASSUMED_SPREAD, _sampling(quantile, requests))
-            source = f"assumed: {ASSUMED_SPREAD:.0%}, and what the number of requests adds"
-        needed_runs = runs_needed(spread, margin)
-        if runs < needed_runs:
-            said.append(
-                f"{name} at {margin:.1%}. If runs differ by {spread:.1%} ({source}), finding a "
-                f"regression of that size four times in five takes {needed_runs} runs a side; "
-                f"regression.runs_per_side is {runs}."
-            )
-    return tuple(said)
-
-
-def _sampling(quantile: float | None, requests: float) -> float:
-    """Give the standard error of a log quantile, or mean, of so many lognormal latencies."""
-    if quantile is None:
-        return math.sqrt(math.expm1(_REQUEST_SPREAD**2) / requests)
-    z = float(ndtri(quantile))
-    density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) / _REQUEST_SPREAD
-    return math.sqrt(quantile * (1 - quantile) / requests) / density
-
-
-def runs_needed(spread: float, margin: float) -> int:
-    """Give the fewest runs a side that find a change of `margin` with a power of 80 %."""
-    for runs in range(2, _MOST_RUNS):
-        freedom = 2 * runs - 2
-        reach = float(stdtrit(freedom, 0.975) + stdtrit(freedom, 0.8))
-        if reach * spread * math.sqrt(2 / runs) <= math.log1p(margin):
-            return runs
-    return _MOST_RUNS
+    is_blocks = design == "blocks"
+    if not runs or (is_blocks and any(len(run.plan.arms) == 1 for run in runs)):
+        return {}
+    sides = [of_side(runs, "baseline"), *([of_side(runs, "candidate")] if is_blocks else [])]
+    numbers = [[(arm_run(run, arm), measures_of(run)[0]) for run, arm in of] for of in sides]
+    found = {}
+    for metric in runs[-1].plan.gate.margins if len(sides[0]) >= FEWEST_RUNS else ():
+        values = [[of.number(metric, measure) for of, measure in side] for side in numbers]
+        if metric != ERROR_RATE and all(value for side in values for value in side):
+            logs = np.log(np.array(values, dtype=np.float64))
+            found[metric] = float((logs[-1] - logs[0] if is_blocks else logs[0]).std(ddof=1))
+    return found

@@ -6,6 +6,7 @@ benchmarking in reasonable time). Latencies are compared on a log scale, where a
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,8 @@ ERROR_RATE = "error_rate"
 Design = Literal["blocks", "separate"]
 """blocks: both arms in each run, compared run by run. separate: each run is of one arm."""
 _WORST = ("ok", "warn", "fail")
+_NO_SPREAD = 1e-9
+"""Of log latency. Clocks alone make runs differ by more; smaller is rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +65,8 @@ class ArmRun:
         """Count the requests beyond a percentile; of a mean, all."""
         size = self.latencies_ms[measure].size
         quantile = quantile_of(metric)
-        return size if quantile is None else int(size * min(quantile, 1 - quantile))
+        # Rounded, since 1 - 0.9 is not 0.1 in binary.
+        return size if quantile is None else int(round(size * min(quantile, 1 - quantile), 6))
 
 
 def arm_run(run: Run, arm: str) -> ArmRun:
@@ -156,7 +160,10 @@ def difference(
         apart, p_value = _error_rates(baseline, arm, change(before, after, design))
     elif refusal is None:
         found = change(np.log(before), np.log(after), design)
-        ratio, p_value = _ratio(found), found.p_value
+        if found.error < _NO_SPREAD:
+            refusal = f"The runs do not differ in {metric} at all, as copies of one run would not."
+        else:
+            ratio, p_value = _ratio(found), found.p_value
     means = [_mean(side, is_share=is_share) for side in (before, after)]
     return Difference(
         arm=names[1],
@@ -223,19 +230,30 @@ def _error_rates(
 def completed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], Check]:
     """Leave out the runs that did not come to their end, and say so.
 
+    Only a run that someone interrupted may be missed: one that ended by itself may have done so
+    for what is asked about, so the check fails.
+
     Raises:
-        RunFolderError: none did.
+        RunFolderError: none came to its end, or one is given twice.
     """
+    (most, times), *_ = Counter(run.id for run in runs).most_common(1) or [("", 0)]
+    if times > 1:
+        raise RunFolderError(f"{most} is given {times} times.", "Give each run once.")
     kept = tuple(run for run in runs if run.manifest["ended_as"] == "complete")
-    left = [f"{run.id} ({run.manifest['ended_as']})" for run in runs if run not in kept]
+    endings = {run.id: str(run.manifest["ended_as"]) for run in runs if run not in kept}
+    left = [f"{run_id} ({ending})" for run_id, ending in endings.items()]
     if not kept:
         raise RunFolderError(
             f"None of {', '.join(left) or 'the runs'} came to its end.", "Make the runs again."
         )
+    title = "Runs complete"
     if not left:
-        return kept, Check("runs", "Runs complete", "ok", f"all {len(kept)} came to their end")
+        return kept, Check("runs", title, "ok", f"all {len(kept)} came to their end")
     said = f"{len(left)} of {len(runs)} are left out: {', '.join(left)}"
-    return kept, Check("runs", "Runs complete", "warn", said, "Make them again.")
+    if set(endings.values()) == {"interrupted"}:
+        return kept, Check("runs", title, "warn", said, "Make them again.")
+    step = "See why in their logs: a run must not be missed for what ended it. Make them again."
+    return kept, Check("runs", title, "fail", said, step)
 
 
 def check_runs(runs: Sequence[Run]) -> tuple[Check, ...]:

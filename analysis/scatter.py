@@ -7,7 +7,7 @@ independent requests. At a given rate the error shrinks with the root of time.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ INDEPENDENT = 1.3
 """The design effect that runs of independent requests measure, since the test allows for noise that
 it may have missed. With 1, seven runs in ten show what is said to be found, and not eight."""
 
+_TELLS_MEMORY_S = 600.0
 _ENOUGH_BEYOND = 50
 _FEWEST_REQUESTS, _TWENTY_WINDOWS = 200, 400
 """Of an arm: twenty in each of the ten windows below which nothing is judged; in each of twenty."""
@@ -163,6 +164,28 @@ def observed(
         known,
         error_1s=math.log1p(found.detectable) / errors * math.sqrt(span_s),
         reason=None if found.precision == "enough" else few,
+    )
+
+
+def memory_said(found: Iterable[Swap | Refusal], span_s: float) -> str:
+    """Say what a run of `span_s` seconds shows of how long its noise lasts, for `compare.memory`.
+
+    Windows of w seconds whose scores have the lag-1 autocorrelation r are those of noise that lasts
+    -w / ln r. Independent noise hides part of r, so twice that is given; of several, the longest.
+    """
+    if span_s < _TELLS_MEMORY_S * (1 - 1e-9):
+        return f"A run of less than {_TELLS_MEMORY_S:g} s cannot tell how long its noise lasts."
+    noises = [swap.noise for swap in found if isinstance(swap, Swap)]
+    if not noises:
+        return "How long its noise lasts cannot be told: p50 has no verdict."
+    lasts_s = max(
+        -span_s / one.windows / math.log(one.autocorrelation) if one.autocorrelation else 0.0
+        for one in noises
+    )
+    return (
+        f"By the lag-1 autocorrelation at p50 its noise lasts {lasts_s:.2g} s, which comes out too "
+        f"low: give twice that, and {MEMORY_S:g} s or more, as compare.memory = "
+        f'"{max(MEMORY_S, math.ceil(2 * lasts_s)):g}s"; better the mean of several runs.'
     )
 
 

@@ -12,7 +12,7 @@ The guardrail is an e-process, which may be asked as often as one likes: a t-tes
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
@@ -144,9 +144,9 @@ def e_interval(
     return _interval(kept, log_ratio)
 
 
-def _spreads(noise: Noise) -> list[tuple[float, int]]:
+def _spreads(noise: Noise) -> list[tuple[float, float]]:
     """The standard deviations of the summed score, with the degrees of freedom of each."""
-    spreads = [(noise.deviation, noise.inflation[-1][0] - 1)]
+    spreads = [(noise.deviation, replace(noise, cosines=np.empty(0)).freedom)]
     if noise.cosines.size:
         # Each cosine of the scores has the variance of one window's score.
         of_sum = math.sqrt(WINDOWS * float(np.mean(noise.cosines**2)))

@@ -7,6 +7,7 @@ called from its estimate, its interval and its margin, and the worst call decide
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from analysis.differences import is_kind
 from analysis.render import format as fmt
 from analysis.results import Answers, Call, Check, Difference, Estimate, State, Verdict
 from analysis.validity import validity_of
@@ -51,7 +52,8 @@ def holm(differences: Sequence[Difference]) -> list[Difference]:
 def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
     """Call one metric, with a reason where it cannot be called.
 
-    A metric without a margin is called by its 95 % interval alone, and never "same".
+    A metric without a margin is called by its 95 % interval alone, and never "same"; the rate of
+    one kind of failure is not called.
     """
     estimate, none = _effect(item)
     if item.call == "refused" or estimate is None:
@@ -61,6 +63,8 @@ def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
             "undecided",
             f"only {fmt.count(item.tail_requests)} requests lie beyond it: imprecise",
         )
+    if is_kind(item):  # several at 5 % each would call what the rate of all does not
+        return "undecided", None
     change = estimate.value - none
     margin = item.margin or 0.0
     sure = item.p_value_holm is None or item.p_value_holm <= ALPHA
@@ -87,7 +91,7 @@ def _what_would_settle(estimate: Estimate, none: float, margin: float, measured_
     """Say how much longer the run would have to be: half-widths shrink with the root of time."""
     interval = estimate.interval
     if interval.low is None or interval.high is None:
-        return "the interval is unbounded: the run is too short for this metric"
+        return "the interval is unbounded: too few requests or independent windows carry it"
     half = (interval.high - interval.low) / 2
     change = abs(estimate.value - none)
     # Towards "no difference" the room is up to the margin, towards a difference down to none.

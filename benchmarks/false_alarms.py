@@ -3,9 +3,12 @@
 Draws runs of the streams in `analysis.simulate` and prints a Markdown table of the share of runs in
 which each test rejects a ratio of 1 at 5 %: SWAP-2S beside tests that count requests. With
 `--effect 1.1` the arm is 10 % slower and the shares are detections. With `--pairs` the streams are
-those of `benchmarks.payload_pairs`, and smoothed quantiles stand beside the quantiles.
+those of `benchmarks.payload_pairs`, and smoothed quantiles stand beside the quantiles. The rows of
+errors count a request that takes more than three times the usual as failed. With `--memory 30` all
+noise lasts three times as long as the 10 s that are assumed.
 
     python -m benchmarks.false_alarms --runs 1000
+    python -m benchmarks.false_alarms --runs 1000 --streams ar --duration 120 --memory 30
 """
 
 import argparse
@@ -13,32 +16,34 @@ import math
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binom, ks_2samp, mannwhitneyu, ttest_ind
+from scipy.stats import binom, chi2_contingency, ks_2samp, mannwhitneyu, norm, ttest_ind
 
-from analysis.noise import Refusal, draw_signs
+from analysis.error_rates import error_rate_difference
+from analysis.noise import MEMORY_S, Refusal, draw_signs
 from analysis.paired import smoothed_test
-from analysis.simulate import STREAMS, TwoArms
+from analysis.simulate import STREAMS, Stream, TwoArms
 from analysis.swap import SwapTest, mean_test, quantile_test
 from analysis.windows import Floats, Sample, windowed
 from benchmarks.payload_pairs import NOISES, payload_pairs
 
 ALPHA = 0.05
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+FAILED_MS = 300.0
+LOOK_EVERY_S = 10.0
 SIGNS = draw_signs(np.random.default_rng(0))
 
 
 def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
-    sample = windowed(
-        arms.baseline_ms,
-        arms.baseline_at_s,
-        arms.arm_ms,
-        arms.arm_at_s,
-        start_s=0,
-        end_s=duration_s,
-    )
-    return {
+    def cut(a: Floats, b: Floats) -> Sample:
+        return windowed(a, arms.baseline_at_s, b, arms.arm_at_s, start_s=0, end_s=duration_s)
+
+    sample = cut(arms.baseline_ms, arms.arm_ms)
+    failed = cut(*((ms > FAILED_MS).astype(float) for ms in (arms.baseline_ms, arms.arm_ms)))
+    errors = error_rate_difference(failed, signs=SIGNS).p_value
+    found = {
         f"**SWAP-2S {name}**": rejects(
             mean_test(sample, signs=SIGNS)
             if quantile is None
@@ -46,6 +51,7 @@ def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
         )
         for name, quantile in {**QUANTILES, "mean": None}.items()
     }
+    return {**found, "**SWAP-2S errors**": None if errors is None else errors < ALPHA}
 
 
 def pair_rejections(pairs: Sample) -> dict[str, bool | None]:
@@ -68,10 +74,30 @@ def bootstrap_quantile(rng: np.random.Generator, values: Floats, quantile: float
     return np.asarray(np.sort(values)[ranks.astype(int)])
 
 
-def request_rejections(rng: np.random.Generator, arms: TwoArms) -> dict[str, bool]:
+def peeked(arms: TwoArms, duration_s: float) -> bool:
+    """Whether Welch's t-test, asked again and again, ever calls a difference."""
+    looks_s = np.arange(LOOK_EVERY_S, duration_s + 1e-6, LOOK_EVERY_S)
+
+    def known(at_s: Floats, ms: Floats) -> tuple[Floats, Floats]:
+        n = np.searchsorted(at_s, looks_s)
+        mean, square = (np.cumsum(values)[n - 1] / n for values in (ms, ms**2))
+        return mean, (square - mean**2) / (n - 1)
+
+    baseline, error = known(arms.baseline_at_s, arms.baseline_ms)
+    arm, arm_error = known(arms.arm_at_s, arms.arm_ms)
+    t = (arm - baseline) / np.sqrt(error + arm_error)
+    return bool((np.abs(t) > norm.isf(ALPHA / 2)).any())
+
+
+def request_rejections(
+    rng: np.random.Generator, arms: TwoArms, duration_s: float
+) -> dict[str, bool]:
     a, b = arms.baseline_ms, arms.arm_ms
+    table = [[(ms > FAILED_MS).sum(), (ms <= FAILED_MS).sum()] for ms in (a, b)]
     rejected = {
+        "chi-square test of errors": float(chi2_contingency(table).pvalue) < ALPHA,
         "Welch's t-test": float(ttest_ind(a, b, equal_var=False).pvalue) < ALPHA,
+        f"Welch's t-test, asked every {LOOK_EVERY_S:g} s": peeked(arms, duration_s),
         "Mann-Whitney": float(mannwhitneyu(a, b).pvalue) < ALPHA,
         "Kolmogorov-Smirnov": float(ks_2samp(a, b).pvalue) < ALPHA,
     }
@@ -82,6 +108,20 @@ def request_rejections(rng: np.random.Generator, arms: TwoArms) -> dict[str, boo
     return rejected
 
 
+def drawn_slowly(
+    stream: Stream,
+    rng: np.random.Generator,
+    times: float,
+    *,
+    duration_s: float,
+    rate_rps: float,
+    effect: float,
+) -> TwoArms:
+    """Draw a shorter run and stretch it, so that its noise lasts so many times as long."""
+    arms = stream(rng, duration_s=duration_s / times, rate_rps=rate_rps * times, effect=effect)
+    return replace(arms, baseline_at_s=arms.baseline_at_s * times, arm_at_s=arms.arm_at_s * times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000)
@@ -89,6 +129,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=33.3, help="requests a second and arm")
     parser.add_argument("--effect", type=float, default=1.0, help="the true ratio")
     parser.add_argument("--streams", help="all, unless some are named: iid,ar")
+    parser.add_argument("--memory", type=float, default=MEMORY_S, help="how long noise lasts, s")
     parser.add_argument("--pairs", action="store_true", help="both arms get the same payloads")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -106,8 +147,11 @@ def main() -> None:
             if options.pairs:
                 found = pair_rejections(payload_pairs(rng, name, **drawn))
             else:
-                arms = STREAMS[name](rng, **drawn)
-                found = {**swap_rejections(arms, options.duration), **request_rejections(rng, arms)}
+                arms = drawn_slowly(STREAMS[name], rng, options.memory / MEMORY_S, **drawn)
+                found = {
+                    **swap_rejections(arms, options.duration),
+                    **request_rejections(rng, arms, options.duration),
+                }
             for test, rejects in found.items():
                 judged[test] += rejects is not None
                 rejected[test] += bool(rejects)
@@ -124,7 +168,8 @@ def main() -> None:
     low, high = (binom.ppf(p, options.runs, ALPHA) / options.runs for p in (0.0005, 0.9995))
     print(
         f"\n{options.runs} runs of {options.duration:g} s at {options.rate:g} requests a second "
-        f"and arm{', in pairs' if options.pairs else ''}; true ratio {options.effect:g}.\n"
+        f"and arm{', in pairs' if options.pairs else ''}; true ratio {options.effect:g}, noise of "
+        f"{options.memory:g} s.\n"
         "A test that rejects 5 % of runs shows "
         f"{low:.3f} to {high:.3f} (99.9 %). {time.perf_counter() - started:.0f} s on one core."
     )

@@ -123,7 +123,8 @@ def outcome(
             )
             for metric, margin in margins.items()
         ],
-        options.runs,
+        (options.runs, options.runs),
+        design,
     )
     calls = {item.call for item in found}
     if "worse" in calls:

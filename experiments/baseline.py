@@ -6,6 +6,7 @@ asked for a metric that nobody guarded when it was made.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import run_folder
@@ -17,27 +18,31 @@ STORES = Path("reports/baselines")
 _KEPT = ("manifest.json", "plan.toml", "requests.parquet", "health.parquet", "payloads.parquet")
 
 
-def add(run: RunFolder, store: Path | None) -> RunFolder:
-    """Keep a run that came to its end, in a store or in the default one of its plan.
+def add(found: Sequence[RunFolder], store: Path) -> tuple[RunFolder, ...]:
+    """Keep runs that came to their end: all of them, or none where one is refused.
 
     Raises:
-        RunFolderError: it did not come to its end, or is there already.
-        OSError: it cannot be copied.
+        RunFolderError: one did not come to its end, or is there already.
+        OSError: one cannot be copied.
     """
-    manifest = run_folder.read_manifest(run)
-    if manifest["ended_as"] != "complete":
-        raise RunFolderError(
-            f"{run.path}: ended as {manifest['ended_as']}.", "Only a complete run is a baseline."
-        )
-    kept = RunFolder((store or STORES / manifest["plan_name"]) / run.run_id)
-    if kept.path.exists():
-        raise RunFolderError(f"{kept.path}: is there already.", "Drop it first to replace it.")
-    unfinished = kept.path.with_name(f".{run.run_id}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700, parents=True)
-    for name in _KEPT:
-        shutil.copy2(run.path / name, unfinished / name)
-    unfinished.replace(kept.path)
+    kept = tuple(RunFolder(store / run.run_id) for run in found)
+    for run, copy in zip(found, kept, strict=True):
+        ended_as = run_folder.read_manifest(run)["ended_as"]
+        if ended_as != "complete":
+            raise RunFolderError(
+                f"{run.path}: ended as {ended_as}.", "Only a complete run is a baseline."
+            )
+        if copy.path.exists() or kept.count(copy) > 1:
+            raise RunFolderError(
+                f"{copy.path}: is there already, or given twice.", "Drop it first to replace it."
+            )
+    for run, copy in zip(found, kept, strict=True):
+        unfinished = copy.path.with_name(f".{run.run_id}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700, parents=True)
+        for name in _KEPT:
+            shutil.copy2(run.path / name, unfinished / name)
+        unfinished.replace(copy.path)
     return kept
 
 

@@ -54,9 +54,7 @@ def conditions(plan: Plan, payload_hash: str, region: str | None, transport: str
         "payload set": payload_hash,
         "transport": transport,
         "retries": "off (one attempt, standard mode)",
-        "python": version["python"],
-        "botocore": version["botocore"],
-        "locust": version["locust"],
+        **{name: version[name] for name in ("abreast", "python", "botocore", "locust", "gevent")},
         "client CPU": machine["cpu"],
         "client cores": machine["cores"],
     }

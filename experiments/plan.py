@@ -154,6 +154,8 @@ class Plan(Table):
     @property
     def gate(self) -> Regression:
         """How runs of this plan are held against a baseline."""
+        if self.regression is None and self.compare is not None:
+            return Regression(margins=self.compare.margins)
         return self.regression or Regression()
 
     @property

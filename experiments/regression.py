@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import launch, run_folder
-from experiments.errors import PlanError
-from experiments.plan import Plan
+from experiments.errors import PlanError, naming
+from experiments.plan import Plan, load
 from experiments.run_folder import RunFolder
 from experiments.series import make, runs, series
 
 
 def make_runs(
-    plan: Plan, plan_path: Path, overrides: Sequence[str], out: Path, tell: launch.Tell
+    settings: Sequence[Sequence[str]],
+    plan_path: Path,
+    overrides: Sequence[str],
+    out: Path,
+    tell: launch.Tell,
 ) -> RunFolder:
-    """Make the runs that a plan asks for, and give the folder that holds them.
+    """Make a run with each of the settings, and give the folder that holds them.
 
     After Ctrl-C it is given with the runs that were made; its manifest's `ended_as` says so.
 
@@ -26,7 +30,6 @@ def make_runs(
         AbreastError: a run could not start. What was made before it is kept.
         KeyboardInterrupt: no run came to its end.
     """
-    settings = settings_of_runs(plan)
     folder = None
     try:
         with series(plan_path, overrides, out) as folder:
@@ -41,12 +44,13 @@ def make_runs(
     return folder
 
 
-def settings_of_runs(plan: Plan) -> list[list[str]]:
+def settings_of_runs(plan_path: Path, overrides: Sequence[str] = ()) -> list[list[str]]:
     """Give what each run sets in the plan, in the order of the runs.
 
     Raises:
-        PlanError: all runs together go beyond the plan's limits.
+        PlanError: the plan of one of them is wrong, or all together go beyond the plan's limits.
     """
+    plan = load(plan_path, overrides)
     asked = plan.gate
     seeds = [f"seed={plan.seed + block}" for block in range(asked.runs_per_side)]
     if asked.order == "blocks" or len(plan.arms) == 1:
@@ -59,6 +63,9 @@ def settings_of_runs(plan: Plan) -> list[list[str]]:
             for only in ((second, first) if block % 2 else (first, second))
         ]
     _check_limits(plan, len(settings))
+    for number, own in enumerate(settings, start=1):
+        with naming(f"Run {number} of {len(settings)}"):
+            load(plan_path, [*overrides, *own])
     return settings
 
 

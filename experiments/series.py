@@ -4,12 +4,13 @@ Every run is an ordinary one and can be judged alone. Which runs are made, and w
 them, is for those who call this.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from experiments import fingerprint, launch, run_folder
-from experiments.errors import AbreastError
+from experiments.errors import AbreastError, RunFolderError
 from experiments.plan import load, text_as_run
 from experiments.run_folder import RunFolder
 
@@ -20,6 +21,8 @@ RUNS = "runs"
 def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[RunFolder]:
     """Make the folder of an experiment of several runs; its manifest says how it ended.
 
+    One in which no run was made is removed.
+
     Raises:
         AbreastError: the plan is wrong, or the folder cannot be made.
     """
@@ -28,18 +31,21 @@ def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[Run
     folder.raw.rmdir()
     (folder.path / RUNS).mkdir()
     run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
+    ended = {"ended_as": "fault"}
     try:
         yield folder
+        ended = {"ended_as": "complete"}
     except KeyboardInterrupt:
-        run_folder.update_manifest(folder, ended_as="interrupted", reason="It was interrupted.")
+        ended = {"ended_as": "interrupted", "reason": "It was interrupted."}
         raise
     except AbreastError as error:
-        run_folder.update_manifest(folder, ended_as="aborted", reason=error.message)
+        ended = {"ended_as": "aborted", "reason": error.message}
         raise
-    except BaseException:
-        run_folder.update_manifest(folder, ended_as="fault")
-        raise
-    run_folder.update_manifest(folder, ended_as="complete")
+    finally:
+        if any((folder.path / RUNS).iterdir()):
+            run_folder.update_manifest(folder, **ended)
+        else:
+            shutil.rmtree(folder.path)
 
 
 def make(
@@ -62,5 +68,14 @@ def make(
 
 
 def runs(of: RunFolder) -> tuple[RunFolder, ...]:
-    """Give the runs of a series, in the order in which they were made."""
-    return tuple(RunFolder(path) for path in sorted((of.path / RUNS).glob("*/")))
+    """Give the runs of a series, in the order in which they were made; of a single run, none.
+
+    Raises:
+        RunFolderError: it is a series, and holds none.
+    """
+    found = tuple(RunFolder(path) for path in sorted((of.path / RUNS).glob("*/")))
+    if not found and (of.path / RUNS).is_dir():
+        raise RunFolderError(
+            f"{of.path}: holds no runs; it was ended before the first.", "Leave it out."
+        )
+    return found

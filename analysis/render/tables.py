@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from analysis.differences import is_kind
 from analysis.render import capacity
 from analysis.render import format as write
 from analysis.results import (
@@ -11,7 +12,6 @@ from analysis.results import (
     AnswersDifference,
     Call,
     Difference,
-    Interval,
     Measure,
     Percentile,
     Report,
@@ -238,7 +238,7 @@ def _row(difference: Difference, span: float) -> Row:
         absolute=write.latency(after - before, sign=True)
         if is_latency and before is not None and after is not None and difference.call != "refused"
         else None,
-        word=write.call_word(difference),
+        word=write.DASH if is_kind(difference) else write.call_word(difference),
         drawing=_drawing(difference, span),
     )
 
@@ -425,17 +425,20 @@ def _shift(points: list[ShiftPoint]) -> str:
             said.append(
                 f"{state} at {first}" if first == last else f"{state} from {first} to {last}"
             )
-    most = max(points, key=lambda point: abs(point.ratio - 1))
+    found = f"{arm} is {' and '.join(said) or 'not told apart from the baseline at any percentile'}"
+    known = [point for point in points if point.interval]
+    if not known:
+        return f"{found}."
+    most = max(known, key=lambda point: abs(point.ratio - 1))
     change = write.percent_change(most.ratio, None).value
-    found = " and ".join(said) or "not told apart from the baseline at any percentile"
-    return f"{arm} is {found}; the largest change is {change} at {write.quantile(most.quantile)}."
+    return f"{found}; the largest change is {change} at {write.quantile(most.quantile)}."
 
 
 def _state(point: ShiftPoint) -> str | None:
-    interval = point.interval or Interval(low=point.ratio, high=point.ratio, level=1)
-    if interval.low is not None and interval.low > 1:
+    interval = point.interval
+    if interval and interval.low is not None and interval.low > 1:
         return "slower"
-    if interval.high is not None and interval.high < 1:
+    if interval and interval.high is not None and interval.high < 1:
         return "faster"
     return None
 

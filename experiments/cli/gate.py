@@ -1,7 +1,7 @@
 """`regression` and `baseline`: hold a release against the one before."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -25,6 +25,9 @@ from experiments.cli.options import (
 from experiments.cli.shown import run_summary
 from experiments.errors import AbreastError
 
+if TYPE_CHECKING:
+    from analysis.read import Run
+
 baselines = typer.Typer(
     help="Keep the accepted runs of a plan, to hold later ones against.", rich_markup_mode=None
 )
@@ -39,13 +42,33 @@ class SeveralAfterAgainst(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put --against before each of its words, as one option with several values."""
-        spread, after_against = [], False
-        for at, word in enumerate(args, start=1):
-            if word.startswith("-"):
-                after_against = word == "--against"
-                spread += [word] if not after_against or at == len(args) else []
+        with_value = {
+            name for option in self.params if not getattr(option, "is_flag", True)
+            for name in option.opts
+        }  # fmt: skip
+        spread: list[str] = []
+        last = ""
+        was_seen = False
+        for word in args:
+            option, _, value = word.partition("=")
+            if not word.startswith("-") and last == "--against":
+                spread += ["--against", word]
+            elif not word.startswith("-") and last in with_value:
+                spread.append(word)
+                last = ""
+            elif not word.startswith("-") and was_seen:
+                raise AbreastError(
+                    f"{word}: stands behind another option, and could be of either side.",
+                    "Give the baseline's runs first, and the candidate's right after --against.",
+                )
+            elif option == "--against":
+                was_seen, last = True, option
+                spread += ["--against", value] if value else []
             else:
-                spread += ["--against", word] if after_against else [word]
+                spread.append(word)
+                last = word if word.startswith("-") else ""
+        if was_seen and "--against" not in spread:
+            raise AbreastError("--against requires an argument: the candidate's runs.")
         return super().parse_args(ctx, spread)
 
 
@@ -87,6 +110,8 @@ def regression(
     from experiments import baseline
 
     codes = fail_codes(fail_on)
+    if last is not None and baseline_store is None:
+        raise AbreastError("--last goes with --baseline-store.", "Leave it out, or give the store.")
     before = list(runs or [])
     if bool(before) == bool(baseline_store) or (baseline_store and not against):
         raise AbreastError(
@@ -110,19 +135,33 @@ def regression(
 def add_baseline(
     runs: RunPaths,
     store: Store = None,
+    arm: Annotated[
+        str | None, typer.Option(help="The arm whose runs are kept, where runs of one arm differ.")
+    ] = None,
     allow_different: AllowDifferent = [],  # noqa: B006 - typer copies it
     debug: Debug = False,
 ) -> None:
-    """Keep a copy of accepted runs, which must be trusted and made like those in the store."""
+    """Keep a copy of accepted runs, which must be trusted and made like those in the store.
+
+    All of them are kept, or none. Of runs of one arm each those of the baseline are.
+    """
     from analysis import accepted
+    from analysis.regression import of_side
     from experiments import baseline, run_folder
 
-    found = read_runs(runs)
-    for run in found:
-        store_of = store or baseline.STORES / run.manifest["plan_name"]
-        accepted(run, read_runs(k.path for k in baseline.runs(store_of)), allow_different)
-        kept = baseline.add(run_folder.open_folder(run.path), store_of)
-        typer.echo(near(kept.path))
+    by_store: dict[Path, list[Run]] = {}
+    for run in read_runs(runs):
+        where = store or baseline.STORES / run.manifest["plan_name"]
+        by_store.setdefault(where, []).append(run)
+    chosen = {where: of_side(found, "baseline", arm) for where, found in by_store.items()}
+    for where, found in chosen.items():
+        kept = read_runs(each.path for each in baseline.runs(where))
+        for run, _ in found:
+            accepted(run, kept, allow_different)
+            kept.append(run)
+    for where, found in chosen.items():
+        for copy in baseline.add([run_folder.open_folder(run.path) for run, _ in found], where):
+            typer.echo(near(copy.path))
 
 
 @baselines.command("list")

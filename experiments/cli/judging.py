@@ -34,7 +34,7 @@ def fail_codes(kinds: str) -> set[int]:
 
 
 def exit_code(report: "Report", fail_on: set[int]) -> int:
-    """Give the verdict's exit code, if it is one to fail on; tell GitHub Actions, if it is there."""
+    """Give the verdict's exit code, if it is one to fail on; tell GitHub Actions where it is."""
     code = report.verdict.exit_code
     code = code if code in fail_on else 0
     _tell_github(report, fails=code != 0)
@@ -48,8 +48,11 @@ def _tell_github(report: "Report", *, fails: bool) -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true" and fails:
         say(github.annotations(report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as page:
-            page.write(markdown.render(report) + "\n")
+        try:
+            with Path(summary).open("a", encoding="utf-8") as page:
+                page.write(markdown.render(report) + "\n")
+        except OSError as error:
+            say([f"GITHUB_STEP_SUMMARY: {summary} cannot be written: {error.strerror}."])
 
 
 def holds_several(path: Path) -> bool:

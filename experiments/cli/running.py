@@ -58,7 +58,7 @@ def run(
     from analysis.looks import Watch
     from analysis.power import foreseen
     from experiments import capacity as search
-    from experiments import launch, payloads
+    from experiments import launch, payloads, run_folder
     from experiments import regression as gate
     from experiments.invocation import prediction_selector
     from experiments.plan import find, load, text_as_run
@@ -75,15 +75,19 @@ def run(
     bodies = payloads.load(loaded, path)
     with naming(path):
         prediction_selector(loaded.answers)
-    if loaded.question != "capacity":
-        say(_foreseen_runs(loaded, path) if loaded.question == "regression" else foreseen(loaded))
+    settings = []
+    if loaded.question == "regression":
+        settings = gate.settings_of_runs(path, overrides)
+        say(_foreseen_runs(loaded, path))
+    elif loaded.question != "capacity":
+        say(foreseen(loaded))
     launch.check_endpoint(loaded, path)
     if dry_run:
         typer.echo(summary(loaded, len(bodies)))
         return
     with Progress(quiet=quiet) as progress:
         if loaded.question == "regression":
-            folder = gate.make_runs(loaded, path, overrides, out, progress.tell)
+            folder = gate.make_runs(settings, path, overrides, out, progress.tell)
         elif loaded.question == "capacity":
             folder = search.measure(loaded, path, overrides, out, progress.tell, judge_probes)
         else:
@@ -96,22 +100,45 @@ def run(
                 progress.tell,
                 judge=Watch(loaded) if until_decided else None,
             )
+    ended_as = run_folder.read_manifest(folder)["ended_as"]
+    ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}.get(ended_as)
     if loaded.question == "regression" and len(loaded.arms) == 1:
-        typer.echo(near(folder.path))
-        say(["One arm, so nothing to hold it against: see abreast baseline and regression."])
-        return
-    report = judge_folder(folder.path, write=True)
+        code = _of_one_arm(folder.path, codes, as_json=as_json)
+        raise typer.Exit(ended_badly or code)
+    try:
+        report = judge_folder(folder.path, write=True)
+    except AbreastError as error:
+        if ended_badly is None:
+            raise
+        say([f"Interrupted, so that it cannot be judged. {error.message}", near(folder.path)])
+        raise typer.Exit(ended_badly) from None
     print_report(report, folder.path, as_json=as_json, quiet=quiet)
-    ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}
-    raise typer.Exit(ended_badly.get(report.run.ended_as) or exit_code(report, codes))
+    code = exit_code(report, codes)
+    raise typer.Exit(ended_badly or code)
+
+
+def _of_one_arm(folder: Path, codes: set[int], *, as_json: bool) -> int:
+    """Say of runs of one arm, which are to be a baseline, where they are and what spoils them."""
+    from analysis.regression import untrusted_runs
+
+    refusal = untrusted_runs(read_runs([folder]))
+    typer.echo(near(folder), err=as_json)
+    say(["One arm, so nothing to hold it against: see abreast baseline and regression."])
+    say([refusal.sentence, *refusal.context] if refusal else [])
+    return refusal.exit_code if refusal and refusal.exit_code in codes else 0
 
 
 def _foreseen_runs(plan: "Plan", path: Path) -> tuple[str, ...]:
-    from analysis.regression import foreseen_runs, spreads
+    from analysis.regression import spreads
+    from analysis.runs_needed import foreseen_runs
     from experiments import baseline
 
-    kept = read_runs(run.path for run in baseline.runs(baseline.STORES / path.stem))
-    return foreseen_runs(plan, spreads(kept) if kept else None)
+    try:
+        kept = read_runs(run.path for run in baseline.runs(baseline.STORES / path.stem))
+        seen = spreads(kept, "blocks" if plan.gate.order == "blocks" else "separate")
+    except AbreastError as error:
+        return (f"Note: the baseline's runs are not used. {error.message}", *foreseen_runs(plan))
+    return foreseen_runs(plan, seen)
 
 
 def serve(

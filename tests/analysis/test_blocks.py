@@ -35,7 +35,7 @@ def test_runs_of_a_comparison_are_compared_run_by_run(tmp_path: Path) -> None:
 def test_two_runs_are_enough_to_see_a_spread_and_one_is_not(tmp_path: Path) -> None:
     report = compare_runs(blocks(tmp_path, [(20.0, 21.0), (20.0, 20.5)], **AB))
     assert report.verdict.state == "undecided"
-    assert "runs a side would settle it" in report.verdict.context[0]
+    assert "more run a side would settle it" in report.verdict.context[0]
     report = compare_runs(blocks(tmp_path / "one", [(20.0, 21.0)], **AB))
     assert report.verdict.state == "undecided"
     assert "make at least 2" in report.verdict.context[0]
@@ -45,7 +45,7 @@ def test_runs_of_different_plans_are_refused(tmp_path: Path) -> None:
     runs = blocks(tmp_path / "a", [(20.0, 21.0)], **AB)
     other = {**AB, "question": ("compare.margins={ p90 = '10%' }",)}
     with pytest.raises(PlanError, match="not those of"):
-        compare_runs([*runs, *blocks(tmp_path / "b", [(20.0, 21.0)], **other)])
+        compare_runs([*runs, *blocks(tmp_path / "b", [(20.0, 21.0)], **other, run_id="other")])
     with pytest.raises(PlanError, match="compares nothing"):
         compare_runs(blocks(tmp_path / "c", [(20.0, 21.0)]))
 
@@ -53,9 +53,11 @@ def test_runs_of_different_plans_are_refused(tmp_path: Path) -> None:
 def test_runs_made_otherwise_are_refused_unless_allowed(tmp_path: Path) -> None:
     runs = [
         *blocks(tmp_path / "a", [(20.0, 21.0)], **AB, conditions={"client CPU": "EPYC"}),
-        *blocks(tmp_path / "b", [(20.0, 20.5)], **AB, conditions={"client CPU": "Xeon"}),
+        *blocks(
+            tmp_path / "b", [(20.0, 20.5)], **AB, conditions={"client CPU": "Xeon"}, run_id="other"
+        ),
     ]
-    with pytest.raises(RunFolderError, match="client CPU was EPYC in run-00 and Xeon in run-00"):
+    with pytest.raises(RunFolderError, match="client CPU was EPYC in run-00 and Xeon in other"):
         compare_runs(runs)
     report = compare_runs(runs, allowed=["client CPU"])
     assert "this was allowed" in report.checks[1].finding

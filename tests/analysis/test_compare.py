@@ -8,7 +8,8 @@ import pytest
 
 import analysis
 from analysis import Comparison
-from analysis.render import markdown, text
+from analysis.render import markdown, tables, text
+from analysis.render.format import DASH
 from analysis.results import Difference
 from experiments.record import Record
 from tests.analysis.runs import in_flight_counted, record, write_run
@@ -227,7 +228,13 @@ def test_each_kind_of_failure_has_its_rates_beside_the_verdict(tmp_path: Path) -
     throttled, broken = rates["error_rate.throttled"], rates["error_rate.model_error"]
     assert (throttled.baseline_value, throttled.arm_value) == (0, pytest.approx(0.1))
     assert (broken.baseline_value, broken.arm_value) == (pytest.approx(0.05), 0)
-    assert (throttled.call, broken.call, rates["error_rate"].call) == ("worse", "better", "same")
+    # Each rate's own interval leaves out 0; only the rate of all failures is called.
+    assert throttled.difference.interval.low > 0 > broken.difference.interval.high
+    assert (throttled.call, broken.call) == ("undecided", "undecided")
+    assert rates["error_rate"].call == "same"
+    kinds = tables.rows(report, "candidate", "outcome")[1:]
+    assert [row.word for row in kinds] == [DASH, DASH]
+    assert tables.notes(kinds) == ()
     assert throttled.p_value_holm is None
     assert report.verdict.state == "same"
     assert "throttled" in text.render(report)

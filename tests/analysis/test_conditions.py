@@ -6,8 +6,9 @@ import pytest
 
 from analysis import accepted, regression
 from analysis.conditions import alike, conditions
+from analysis.read import Run
 from experiments.errors import RunFolderError
-from tests.analysis.several import of_one_arm
+from tests.analysis.several import blocks, of_one_arm, written
 
 CONDITIONS = {
     "region": "eu-west-1",
@@ -68,19 +69,45 @@ def test_another_condition_is_refused_and_named(tmp_path: Path, name: str) -> No
 def test_other_traffic_is_refused(tmp_path: Path, override: str, name: str) -> None:
     other = runs_of(tmp_path, override, name="b", medians=(20.0,))
     with pytest.raises(RunFolderError, match=name):
-        alike([(run, "current") for run in (*runs_of(tmp_path), *other)])
+        alike([[(run, "current") for run in (*runs_of(tmp_path), *other)]])
 
 
 def test_a_condition_that_one_run_lacks_differs(tmp_path: Path) -> None:
     (lacking,) = runs_of(tmp_path, name="b", medians=(20.0,))
     del lacking.manifest["conditions"]["region"]
     with pytest.raises(RunFolderError, match="region was eu-west-1 in a-0 and not recorded in b-0"):
-        alike([(run, "current") for run in (*runs_of(tmp_path), lacking)])
+        alike([[(run, "current") for run in (*runs_of(tmp_path), lacking)]])
+
+
+def test_the_arms_of_a_block_must_be_on_one_type_of_instance(tmp_path: Path) -> None:
+    pairs = [(20.0, 20.1), (21.0, 20.9), (22.0, 22.1)]
+
+    def runs(name: str, instances: str) -> list[Run]:
+        of = {"instances of current": "2 x ml.c6i.large", "instances of candidate": instances}
+        return blocks(tmp_path / name, pairs, conditions=of)
+
+    assert regression(runs("alike", "1 x ml.c6i.large")).checks[1].state == "ok"
+    other = runs("other", "2 x ml.c6i.4xlarge")
+    name = "instance type of the arms"
+    with pytest.raises(
+        RunFolderError, match=f"{name} was ml.c6i.large in current and ml.c6i.4xlarge in candidate"
+    ):
+        regression(other)
+    assert regression(other, allowed=[name]).checks[1].state == "warn"
+
+
+def test_a_share_of_traffic_is_the_arms_own(tmp_path: Path) -> None:
+    shares = ('traffic.routing="pinned"', "arms.candidate.share=0.25")
+    runs = [
+        written(tmp_path / f"run-{n}", {"current": ms, "candidate": ms + n / 10}, *shares)
+        for n, ms in enumerate((20.0, 21.0, 22.0))
+    ]
+    assert regression(runs).checks[1].state == "ok"
 
 
 def test_an_allowed_name_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match='"regoin" is no condition') as refused:
-        alike([(run, "current") for run in runs_of(tmp_path)], ["regoin"])
+        alike([[(run, "current") for run in runs_of(tmp_path)]], ["regoin"])
     assert "region" in refused.value.hint
 
 

@@ -53,6 +53,20 @@ def test_a_stage_can_be_too_short_for_a_verdict() -> None:
     assert "will end in cannot tell: 30 s are fewer than 60 s" in first
 
 
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ("10s", []),
+        ("15s", ["120 s are measured; a verdict from less than 180 s is marked as that of a"]),
+        ("21s", ["120 s are measured; below 126 s there is no verdict"]),
+    ],
+)
+def test_what_is_foreseen_goes_by_the_memory_of_the_plan(memory: str, said: list[str]) -> None:
+    lines = foreseen(load(find("ab"), [f"compare.memory={memory}"]))
+    assert len(lines) == len(said)
+    assert all(part in line for part, line in zip(said, lines, strict=True))
+
+
 def test_the_built_in_plans_can_decide() -> None:
     for path in Path("experiments/plans").glob("*.toml"):
         if not path.name.endswith(".endpoint.toml"):
@@ -130,6 +144,7 @@ def test_a_run_finds_what_its_own_test_says(tmp_path: Path) -> None:
     assert p90.detectable == pytest.approx(swap.detectable)
     assert p90.design_effect == swap.noise.design_effect
     assert found.rates_rps == {"current": a.shape[0] / 120, "candidate": b.shape[0] / 120}
+    assert found.basis.endswith("A run of less than 600 s cannot tell how long its noise lasts.")
     # 23 of 2,364 requests lie beyond p99: imprecise, and 2 beyond p99.9: refused.
     assert metric_of(found, "p99").detectable is None
     assert "a rough guess, from 23 requests" in str(metric_of(found, "p99").reason)

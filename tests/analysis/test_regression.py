@@ -5,17 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind, ttest_rel
+from scipy.stats import t, ttest_ind, ttest_rel
 
-from analysis import judge, regression
-from analysis.regression import foreseen_runs, runs_needed, spreads
+from analysis import compare_runs, judge, regression
+from analysis.regression import spreads
 from analysis.results import Difference, Report
 from experiments.errors import PlanError, RunFolderError
-from experiments.plan import Plan, find, load
 from tests.analysis.several import blocks, of_one_arm, written
 
 ALIKE = [(20.0, 20.1), (21.0, 20.9), (22.0, 22.1), (20.5, 20.5)]
 SLOWER = [(20.0, 24.1), (21.0, 25.0), (22.0, 26.3), (20.5, 24.5)]
+
+
+LOAD = ('question="load"', 'slo={ p99 = "1s" }')
 
 
 def p50(report: Report) -> Difference:
@@ -66,8 +68,12 @@ def test_at_the_margin_it_is_undecided_and_says_how_many_more_runs(tmp_path: Pat
     assert (report.verdict.state, report.verdict.exit_code) == ("undecided", 3)
     found = p50(report)
     assert found.ratio is not None
-    half = (found.ratio.interval_90.high or 0) - found.ratio.value
-    needed = math.ceil(4 * (half / (0.10 - (found.ratio.value - 1))) ** 2)
+    # By hand: it passes where t(0.95) s / sqrt(R) is less than what is left up to the margin.
+    apart = np.diff(np.log(near)).ravel()
+    room = math.log(1.1) - apart.mean()
+    needed = next(
+        n for n in range(5, 100) if t.ppf(0.95, n - 1) * apart.std(ddof=1) / math.sqrt(n) < room
+    )
     assert found.reason == f"about {needed - 4} more runs a side would settle it"
 
 
@@ -108,13 +114,15 @@ def test_one_run_against_one_is_neither_passed_nor_failed(tmp_path: Path) -> Non
     assert p50(report).arm_value == pytest.approx(40)
 
 
-def test_one_block_is_judged_as_a_comparison_is_and_says_so(tmp_path: Path) -> None:
-    (run,) = blocks(tmp_path, [(20.0, 40.0)])
+@pytest.mark.parametrize("candidate_ms", [20.0, 40.0])
+def test_one_block_is_neither_passed_nor_failed(tmp_path: Path, candidate_ms: float) -> None:
+    (run,) = blocks(tmp_path, [(20.0, candidate_ms)])
     report = judge(run)
     assert report.question == "regression"
-    assert {item.metric for item in report.differences} == {"p50", "error_rate"}
-    assert "one run is of one deployment of each" in report.cannot_tell[0]
-    assert report.verdict.exit_code in (0, 1, 3)
+    assert (report.verdict.state, report.verdict.exit_code) == ("undecided", 3)
+    assert {item.call for item in report.differences} == {"refused"}
+    assert "1 run: too few" in report.verdict.context[0]
+    assert "abreast compare judges one run by its time windows" in report.verdict.context[0]
 
 
 def test_two_blocks_are_too_few(tmp_path: Path) -> None:
@@ -143,6 +151,43 @@ def test_an_interrupted_run_is_left_out_and_that_is_said(tmp_path: Path) -> None
     assert report.verdict.validity == "SUSPECT"
 
 
+@pytest.mark.parametrize("ending", ["stopped", "aborted", "crashed", "fault", "running"])
+def test_a_run_that_ended_by_itself_is_not_missed(tmp_path: Path, ending: str) -> None:
+    runs = blocks(tmp_path, [*ALIKE, (20.2, 20.2)], failed={"candidate": 0})
+    for run in runs[3:]:
+        run.manifest["ended_as"] = ending
+    report = regression(runs)
+    assert (report.verdict.state, report.verdict.exit_code) == ("untrusted", 4)
+    assert f"2 of 5 are left out: run-03 ({ending}), run-04 ({ending})" in report.verdict.context[0]
+
+
+def test_a_run_that_is_given_again_is_refused(tmp_path: Path) -> None:
+    before = of_one_arm(tmp_path, "current", [20.0, 20.4, 20.2])
+    (after,) = of_one_arm(tmp_path, "candidate", [25.0])
+    with pytest.raises(RunFolderError, match="candidate-00 is given 3 times"):
+        regression(before, [after] * 3)
+    with pytest.raises(RunFolderError, match="run-00 is given 2 times"):
+        compare_runs(blocks(tmp_path, ALIKE[:1]) * 2)
+
+
+def test_of_one_arm_runs_of_both_arms_each_side_takes_its_own(tmp_path: Path) -> None:
+    """A whole series in ABBA order may be given where the runs of one of its arms are meant."""
+    store = of_one_arm(tmp_path / "store", "current", [20.0, 20.4, 20.2, 20.3])
+    for run in store:
+        run.manifest["run_id"] = f"kept-{run.id}"
+    current = of_one_arm(tmp_path, "current", [20.1, 20.4, 20.2])
+    candidate = of_one_arm(tmp_path, "candidate", [25.0, 25.5, 24.8])
+    found = regression(store, candidate)
+    assert p50(regression(store, [*current, *candidate])) == p50(found)
+    again = regression([*store, *candidate], current, allowed=())
+    assert p50(again).arm_value == pytest.approx(20.233, abs=1e-3)
+    assert p50(again).baseline_value == p50(found).baseline_value
+    named = regression(store, [*current, *candidate], arm="current")
+    assert p50(named) == p50(again)
+    with pytest.raises(PlanError, match="hold the arms current, candidate; which is the candid"):
+        regression(store, [*current, *candidate], arm="other")
+
+
 def test_a_run_that_cannot_be_trusted_spoils_the_verdict(tmp_path: Path) -> None:
     runs = blocks(tmp_path, ALIKE)
     runs[1].requests["started_ms"] += 50
@@ -166,6 +211,13 @@ def test_a_run_that_cannot_be_trusted_spoils_the_verdict(tmp_path: Path) -> None
                 [*blocks(path, ALIKE[:1]), *of_one_arm(path, "current", [20.0])], [],
             ),
             "of one arm, others of several",
+        ),
+        (
+            lambda path: (
+                [*of_one_arm(path, "a", [20.0], question=LOAD),
+                 *of_one_arm(path, "b", [20.0], question=LOAD)], [],
+            ),
+            "hold the arms a, b; which is the baseline",
         ),
         (
             lambda path: (
@@ -198,37 +250,27 @@ def test_the_candidates_arm_can_be_named(tmp_path: Path) -> None:
     assert p50(again).arm_value == pytest.approx(20)
 
 
-@pytest.mark.parametrize(
-    ("spread", "margin", "runs"),
-    [(0.02, 0.05, 4), (0.032, 0.05, 8), (0.032, 0.10, 4), (0.053, 0.05, 20), (0.08, 0.10, 13)],
-)
-def test_the_runs_needed_are_those_of_the_reference(spread, margin, runs) -> None:
-    assert runs_needed(spread, margin) == runs
-
-
-def plan_of(*overrides: str) -> Plan:
-    return load(find("regression"), overrides)
-
-
-def test_the_built_in_plan_can_reach_a_verdict() -> None:
-    assert foreseen_runs(plan_of()) == ()
-
-
-def test_what_cannot_be_decided_is_said_before_the_run() -> None:
-    (said,) = foreseen_runs(plan_of('regression.margins={ p50 = "3%" }'), {"p50": 0.032})
-    assert "at 3.0%" in said
-    assert "differ by 3.2% (as the runs of the baseline do)" in said
-    # (t_{.975,2R-2} + t_{.8,2R-2}) s sqrt(2/R) <= ln 1.03
-    assert "takes 20 runs a side" in said
-    (said,) = foreseen_runs(plan_of('regression.margins={ p99 = "20%" }'))
-    assert "about 30 requests of a side lie beyond it; it takes 50" in said
-    (said,) = foreseen_runs(plan_of("regression.runs_per_side=2", 'regression.margins={p50="30%"}'))
-    assert "below 3 it ends in cannot tell" in said
-    (said,) = foreseen_runs(plan_of('regression.margins={ p50 = "20%", error_rate = "0.05pp" }'))
-    assert "takes 5,408 requests a side" in said  # z^2 (1/m - 1), z = 1.645
+def test_of_three_arms_in_each_run_one_is_named(tmp_path: Path) -> None:
+    plan = {"question": ('compare={ baseline="current", margins={ p50="30%" } }',), "without": ()}
+    runs = [
+        written(tmp_path / f"run-{n}", {"current": 20.0, "x": 20.0 + n / 10, "y": 30.0 + n}, **plan)
+        for n in range(3)
+    ]
+    with pytest.raises(PlanError, match="which is the candidate"):
+        regression(runs)
+    assert p50(regression(runs, arm="y")).arm_value == pytest.approx((30 * 31 * 32) ** (1 / 3))
+    assert p50(regression(runs, arm="x")).margin == 0.30  # of [compare], as there is no other
 
 
 def test_the_spread_of_a_baseline_is_that_of_its_logarithms(tmp_path: Path) -> None:
     runs = of_one_arm(tmp_path, "current", [20.0, 21.0, 22.0])
     assert spreads(runs) == {"p50": pytest.approx(np.log([20, 21, 22]).std(ddof=1))}
     assert spreads(runs[:2]) == {}
+
+
+def test_in_blocks_it_is_that_of_the_difference_between_the_arms(tmp_path: Path) -> None:
+    runs = blocks(tmp_path, ALIKE)
+    logs = np.log(ALIKE)
+    apart = (logs[:, 1] - logs[:, 0]).std(ddof=1)
+    assert spreads(runs, "blocks") == {"p50": pytest.approx(apart)}
+    assert spreads(of_one_arm(tmp_path, "current", [20.0, 21.0, 22.0]), "blocks") == {}

@@ -134,3 +134,11 @@ def test_too_few_runs_show_their_numbers_and_no_interval() -> None:
     found = compared([arm_run(*[10.0] * 300)], [arm_run(*[20.0] * 300)], refusal="Too few.")
     assert (found.call, found.ratio, found.reason) == ("refused", None, "Too few.")
     assert (found.baseline_value, found.arm_value) == pytest.approx((10.0, 20.0))
+
+
+@pytest.mark.parametrize("design", ["separate", "blocks"])
+def test_runs_without_any_spread_are_copies_and_tell_nothing(design) -> None:
+    before, after = [arm_run(*[10.1] * 300)] * 3, [arm_run(*[20.3] * 300)] * 3
+    found = compared(before, after, design=design)
+    assert (found.call, found.ratio, found.p_value) == ("refused", None, None)
+    assert "do not differ in p50 at all" in (found.reason or "")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, lognorm, t
 
-from analysis.noise import draw_signs
+from analysis.noise import Refusal, draw_signs
 from analysis.scatter import (
     ALIKE,
     FOUND,
@@ -14,9 +14,10 @@ from analysis.scatter import (
     Rates,
     fewest_requests,
     lognormal,
+    memory_said,
     observed,
 )
-from analysis.swap import mean_ratio, quantile_ratio, quantile_test
+from analysis.swap import Swap, mean_ratio, quantile_ratio, quantile_test
 from analysis.windows import windowed
 from experiments.plan import quantile_of
 
@@ -159,3 +160,35 @@ def test_independent_requests_measure_about_the_design_effect_that_is_taken_for_
         for _ in range(200)
     ]
     assert np.mean(measured) == pytest.approx(INDEPENDENT, abs=0.2)
+
+
+def test_a_run_says_how_long_its_noise_lasts() -> None:
+    # Of 300 s memory, seen in 60 windows of 50 s; requests are so many that they hide little.
+    rng = np.random.default_rng(3)
+    steps = rng.normal(0, 0.2, 3000)
+    for i in range(1, 3000):
+        steps[i] = math.exp(-1 / 300) * steps[i - 1] + math.sqrt(-math.expm1(-2 / 300)) * steps[i]
+    at_s = np.arange(30_000) / 10
+    ms = [rng.lognormal(3, 0.1, at_s.size), rng.lognormal(3, 0.1, at_s.size)]
+    ms[1] *= np.exp(steps[at_s.astype(int)])
+    found = quantile_ratio(
+        windowed(ms[0], at_s, ms[1], at_s, start_s=0, end_s=3000), 0.5, signs=SIGNS
+    )
+    assert isinstance(found, Swap)
+    r = found.noise.autocorrelation
+    said = memory_said([found], 3000)
+    lasts_s = -50 / math.log(r)
+    assert 100 < lasts_s < 600
+    assert f"its noise lasts {lasts_s:.2g} s" in said
+    assert f'compare.memory = "{math.ceil(2 * lasts_s)}s"' in said
+
+
+def test_noise_without_memory_is_still_given_ten_seconds() -> None:
+    at_s = np.arange(12_000) / 20
+    ms = np.random.default_rng(4).lognormal(3, 0.3, (2, at_s.size))
+    found = quantile_ratio(
+        windowed(ms[0], at_s, ms[1], at_s, start_s=0, end_s=600), 0.5, signs=SIGNS
+    )
+    assert 'compare.memory = "10s"' in memory_said([found], 600)
+    assert "cannot be told" in memory_said([Refusal(reason="none")], 600)
+    assert "less than 600 s" in memory_said([found], 599)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,13 @@ def test_the_test_of_a_look_is_a_t_test_on_twenty_windows() -> None:
     assert np.log([interval.low, interval.high]) == pytest.approx(
         [0.1 - half, 0.1 + half], abs=1e-4
     )
+
+
+def test_windows_that_are_alike_leave_a_look_fewer_degrees_of_freedom() -> None:
+    # Of 20 windows whose sum is inflated by 2.5, 20 / 2.5^2 = 3.2 are independent: below five.
+    test = straight(at=0.1, spread=2.0, cosines=[])
+    test = replace(test, noise=replace(test.noise, inflation=((60, 1.0), (20, 2.5))))
+    assert t_p_value(test) == pytest.approx(2 * stats.t.sf(6 / 2, df=2.2))
 
 
 def test_cosines_guard_the_look_of_a_short_run() -> None:

@@ -188,3 +188,9 @@ def test_the_verdict_says_who_is_right_more_often(call: Call, words: str) -> Non
     )  # fmt: skip
     answers = Answers(arms=tuple(arms), differences=(item,))
     assert words in judge([CALLS["same"]], [OK], answers).context[-1]
+
+
+def test_an_interval_without_an_end_is_no_matter_of_length_alone() -> None:
+    call, reason = classify(difference(ratio(1.02, None, 1.2)), 600.0)
+    assert call == "undecided"
+    assert reason == "the interval is unbounded: too few requests or independent windows carry it"

@@ -122,8 +122,10 @@ def test_a_slower_candidate_fails_and_its_runs_can_be_kept_and_judged_again(
 def test_the_same_model_again_does_not_fail(abreast: Command, gate: Path, tmp_path: Path) -> None:
     (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT.format(median="200ms"))
     ended = abreast("run", str(gate), "--json")
-    assert ended.returncode in (0, 3, 4), ended.stdout + ended.stderr
-    assert json.loads(ended.stdout)["question"] == "regression"
+    # 360 requests a side put p50 within 5 % where its margin is 25 %.
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads(ended.stdout)
+    assert {item["call"] for item in report["differences"]} <= {"same", "better"}
 
 
 def test_abba_makes_runs_of_one_arm_and_one_of_each_tells_nothing(
@@ -156,16 +158,60 @@ def test_abba_makes_runs_of_one_arm_and_one_of_each_tells_nothing(
 def test_one_arm_makes_a_baseline(abreast: Command, gate: Path, tmp_path: Path) -> None:
     one = ("--set", "arms={ current = {} }", "--set", "traffic.routing=pinned")
     short = ("--set", "traffic.duration=2s", "--set", "regression.runs_per_side=2")
-    ended = abreast("run", str(gate), *one, *short)
+    ended = abreast("run", str(gate), *one, *short, "--json")
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
     assert "nothing to hold it against" in ended.stderr
-    assert len(runs_of(only_run(tmp_path / "reports"))) == 2
+    series = only_run(tmp_path / "reports")
+    runs = runs_of(series)
+    assert len(runs) == 2
+
+    manifest = manifest_of(runs[1])
+    (runs[1] / "manifest.json").write_text(json.dumps({**manifest, "ended_as": "interrupted"}))
+    refused = abreast("baseline", "add", str(series))
+    assert refused.returncode == 2
+    assert "ended as interrupted" in refused.stderr
+    assert not (tmp_path / "reports" / "baselines").exists()
 
 
-def test_ctrl_c_keeps_and_judges_the_runs_that_were_made(gate: Path, tmp_path: Path) -> None:
-    short = ("--set", "traffic.duration=2s")
+def test_a_gate_that_cannot_start_leaves_nothing_to_stumble_over(
+    abreast: Command, gate: Path, tmp_path: Path
+) -> None:
+    nowhere = ("--set", "endpoint={ name = 'shop', target = 'http://127.0.0.1:1' }")
+    ended = abreast("run", str(gate), *nowhere, "--quiet")
+    assert ended.returncode == 2, ended.stderr
+    assert list((tmp_path / "reports").iterdir()) == []
+
+    empty = tmp_path / "reports" / "20260131-120000-gate-1a2b"
+    (empty / "runs").mkdir(parents=True)
+    asked = {"schema_version": 1, "ended_as": "aborted", "plan": {"question": "regression"}}
+    (empty / "manifest.json").write_text(json.dumps(asked))
+    for command_of in (("regression", str(empty)), ("report", str(empty))):
+        refused = abreast(*command_of)
+        assert refused.returncode == 2, refused.stderr
+        assert "holds no runs" in refused.stderr
+
+
+def test_a_damaged_baseline_costs_the_note_only(
+    abreast: Command, gate: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "reports" / "baselines" / "gate" / "20260131-120000-gate-1a2b"
+    damaged.mkdir(parents=True)
+    (damaged / "manifest.json").write_text("{")
+    ended = abreast("run", str(gate), "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "the baseline's runs are not used" in ended.stderr
+
+
+@pytest.mark.parametrize("order", ["blocks", "abba"])
+def test_ctrl_c_keeps_and_judges_the_runs_that_were_made(
+    order: str, gate: Path, tmp_path: Path
+) -> None:
+    short = ("--set", "traffic.duration=2s", "--set", f"regression.order={order}")
+    summary = tmp_path / "summary" / "missing.md"  # which cannot be written, and does not matter
     run = subprocess.Popen(
-        command("run", str(gate), *short), cwd=tmp_path, env=environment(),
+        command("run", str(gate), *short), cwd=tmp_path,
+        env={**environment(), "GITHUB_STEP_SUMMARY": str(summary)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -176,6 +222,10 @@ def test_ctrl_c_keeps_and_judges_the_runs_that_were_made(gate: Path, tmp_path: P
     assert run.returncode == 130, err
     series = only_run(tmp_path / "reports")
     assert manifest_of(series)["ended_as"] == "interrupted"
+    if order == "abba":  # of one arm alone there is nothing to judge
+        assert "Interrupted, so that it cannot be judged" in err
+        return
+    assert "missing.md cannot be written" in err
     assert (series / "report.html").is_file()
     assert "regression" in json.loads((series / "report.json").read_text())["question"]
 
@@ -186,6 +236,7 @@ def test_ctrl_c_keeps_and_judges_the_runs_that_were_made(gate: Path, tmp_path: P
         (["regression"], "Give the baseline's runs, or --baseline-store"),
         (["regression", "nowhere"], "no run folder"),
         (["regression", "a", "--against"], "requires an argument"),
+        (["regression", "a", "--last", "3"], "--last goes with --baseline-store"),
         (["regression", "--baseline-store", "none"], "Give the baseline's runs"),
         (["regression", "--baseline-store", "none", "--against", "a", "b"], "none: holds no runs"),
         (["baseline", "drop", "nothing"], "is no run of reports/baselines"),

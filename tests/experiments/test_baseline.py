@@ -25,7 +25,7 @@ def run_of(tmp_path: Path, name: str, **manifest: str) -> RunFolder:
 def test_what_a_judge_reads_outlives_the_run(tmp_path: Path) -> None:
     run = run_of(tmp_path, "20260131-120000-ab-1a2b")
     before = analysis.read_run(run.path).requests
-    kept = baseline.add(run, tmp_path / "store")
+    (kept,) = baseline.add([run], tmp_path / "store")
     for path in sorted(run.path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     assert kept.path == tmp_path / "store" / run.run_id
@@ -38,7 +38,7 @@ def test_runs_are_given_from_the_oldest_on(tmp_path: Path) -> None:
     store = tmp_path / "store"
     names = [f"2026013{day}-120000-ab-{mark}" for day, mark in ((1, "ff"), (0, "aa"), (2, "00"))]
     for name in names:
-        baseline.add(run_of(tmp_path, name), store)
+        baseline.add([run_of(tmp_path, name)], store)
     (store / ".half").mkdir()
     (store / ".half" / "manifest.json").write_text("{}")
     (store / "notes").mkdir()
@@ -54,20 +54,23 @@ def test_by_default_a_plan_has_a_store_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = baseline.add(run_of(tmp_path, "20260131-120000-ab-1a2b"), None)
-    assert kept.path == Path("reports/baselines/ab/20260131-120000-ab-1a2b")
+    run = run_of(tmp_path, "20260131-120000-ab-1a2b")
+    (kept,) = baseline.add([run], baseline.STORES / "ab")
     assert baseline.stores(None) == (Path("reports/baselines/ab"),)
     assert baseline.find(kept.run_id, None).path == kept.path
 
 
 def test_a_run_that_is_no_baseline_is_refused(tmp_path: Path) -> None:
     store = tmp_path / "store"
+    fine, cut = run_of(tmp_path, "b"), run_of(tmp_path, "a", ended_as="interrupted")
     with pytest.raises(RunFolderError, match="ended as interrupted"):
-        baseline.add(run_of(tmp_path, "a", ended_as="interrupted"), store)
-    run = run_of(tmp_path, "b")
-    baseline.add(run, store)
+        baseline.add([fine, cut], store)
+    with pytest.raises(RunFolderError, match="given twice"):
+        baseline.add([fine, fine], store)
+    assert not store.exists()  # all are checked before one is copied
+    baseline.add([fine], store)
     with pytest.raises(RunFolderError, match="is there already"):
-        baseline.add(run, store)
+        baseline.add([fine], store)
     assert json.loads((store / "b" / "manifest.json").read_text())["run_id"] == "b"
     with pytest.raises(RunFolderError, match="is no run of"):
         baseline.find("../b", store)

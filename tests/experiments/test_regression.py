@@ -13,7 +13,7 @@ GREEN = 'arms.candidate.request={ target_variant = "green-v2" }'
 
 
 def plans_of(*overrides: str) -> list[Plan]:
-    return [load(PLAN, [*overrides, *own]) for own in settings_of_runs(load(PLAN, list(overrides)))]
+    return [load(PLAN, [*overrides, *own]) for own in settings_of_runs(PLAN, overrides)]
 
 
 def test_in_blocks_every_run_has_both_arms_and_a_seed_of_its_own() -> None:
@@ -43,6 +43,19 @@ def test_the_limits_are_those_of_all_runs_together() -> None:
     for limits in ("max_requests = 6999, max_minutes = 3", "max_requests = 7000, max_minutes = 2"):
         with pytest.raises(PlanError, match="The 5 runs send about 7,000 requests in 2"):
             plans_of(f"limits={{ {limits} }}")
+
+
+def test_a_run_whose_plan_is_wrong_is_refused_before_the_first() -> None:
+    with pytest.raises(PlanError, match=r'Run 2 of 10: .*slo\.arms names "current"'):
+        plans_of('regression.order="abba"', 'slo={ arms = { current = { p99 = "300ms" } } }')
+
+
+@pytest.mark.parametrize("table", ["compare", "regression"])
+def test_without_a_regression_table_the_margins_are_those_of_compare(table, tmp_path) -> None:
+    asked = f'[{table}]\nbaseline = "current"\nmargins = {{ p50 = "30%" }}\n'
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.read_text().partition("[regression]")[0] + asked)
+    assert load(path).gate.guarded == {"p50": 0.30, "error_rate": 0.005}
 
 
 @pytest.mark.parametrize(

@@ -345,7 +345,7 @@ def slower() -> Report:
                 0.0067,
                 0.0057,
                 0.0078,
-                "worse",
+                "undecided",
                 metric="error_rate.model_error",
                 margin=None,
             ),
