@@ -6,10 +6,11 @@ comparison.to_frame()
 """
 
 from analysis.blocks import compare_runs
-from analysis.capacity import capacity, judge_probes
+from analysis.capacity import capacity
 from analysis.compare import Comparison, compare
 from analysis.conditions import accepted
 from analysis.load import load_test
+from analysis.probes import judge_probes
 from analysis.read import Run, read_run
 from analysis.regression import regression
 from analysis.results import Report

@@ -11,6 +11,9 @@ CLIFF = 10.0
 """At the first rate that breaks the SLO so many times more requests miss than may, and the
 boundary is a cliff: nothing warns of it."""
 WIDEST = 4
+"""The search bisects to two resolutions around what cannot be told, and the lower end is a pass
+further down, two at most."""
+_GAVE_UP = ("unresolved", "too_long")
 _ROUNDING = 1e-3
 """Rates are tried with four digits."""
 
@@ -19,6 +22,7 @@ class Boundary(NamedTuple):
     """Of the rates that keep the SLO the last but one, the first that breaks it, what lies between.
 
     Of many rates near the boundary the highest that passed may have been lucky; two seldom are.
+    Where none broke the SLO it is the last.
 
     `rate_rps` is the estimate between the two, `limit` the metric that breaks first.
     """
@@ -30,26 +34,34 @@ class Boundary(NamedTuple):
     limit: str | None = None
 
 
-def boundary(rates: Sequence[RateFound], resolution: float | None) -> Boundary:
-    """Find the boundary; wider than `WIDEST` resolutions it is undecided, unless that is `None`."""
+def boundary(
+    rates: Sequence[RateFound], resolution: float | None, search_end: str | None
+) -> Boundary:
+    """Find the boundary; wider than `WIDEST` resolutions it is undecided, unless that is `None`.
+
+    So it is where the search gave up, however near the ends are. That nothing passed or nothing
+    failed is an answer only where the search ended for it, or a ladder was tried to its end.
+    """
     found = sorted(rates, key=lambda rate: rate.rate_rps)
     high = next((rate for rate in found if rate.call in ("fail", "client")), None)
     below = found if high is None else found[: found.index(high)]
     passed = [rate for rate in below if rate.call == "pass"]
-    low = passed[-2] if len(passed) > 1 else passed[0] if passed else None
+    low = passed[-2] if high and len(passed) > 1 else passed[-1] if passed else None
     if any(rate.call == "invalid" for rate in found):
         return Boundary("invalid", low, high)
     if high is not None and high.call == "client":
         return Boundary("client", low, high)
     if low is None or high is None:
+        one_sided: CapacityEnd = "no_pass" if low is None else "no_fail"
         is_open = any(rate.call == "unresolved" for rate in found)
-        if is_open or not found:
+        if is_open or search_end not in (one_sided, "ladder"):
             return Boundary("undecided", low, high)
-        return Boundary("no_pass" if low is None else "no_fail", low, high)
+        return Boundary(one_sided, low, high)
     between = [rate for rate in found if low.rate_rps <= rate.rate_rps <= high.rate_rps]
     rate_rps, limit = _first_crossing(between)
     width = high.rate_rps / low.rate_rps
-    if resolution is not None and width > (1 + resolution) ** WIDEST + _ROUNDING:
+    is_wide = resolution is not None and width > (1 + resolution) ** WIDEST + _ROUNDING
+    if is_wide or search_end in _GAVE_UP:
         return Boundary("undecided", low, high, rate_rps, limit)
     breaks = max((_share(each) / each.allowed for each in high.limits), default=0.0)
     end: CapacityEnd = "cliff" if breaks > CLIFF or 2 * high.saturated > high.probes else "smooth"

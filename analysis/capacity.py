@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.boundary import Boundary, boundary
-from analysis.rates import Observed, judge_rate
-from analysis.read import Run, read_run
+from analysis.probes import Probe, judge_rates, read_probe
 from analysis.render import format as fmt
 from analysis.results import (
     SCHEMA_VERSION,
@@ -19,17 +17,16 @@ from analysis.results import (
     Counts,
     Interval,
     ProbeMade,
-    RateCall,
     RateFound,
     Report,
     RunInfo,
     State,
     Verdict,
 )
-from analysis.scaling import instances_of
+from analysis.scaling import instances_of, scaled_since, suspend
 from analysis.sizing import size
 from analysis.summary import cannot_tell, error_kinds, run_info
-from analysis.validity import check_run, validity_of
+from analysis.validity import validity_of
 from analysis.verdict import EXIT_CODES
 from experiments import run_folder
 from experiments.errors import RunFolderError
@@ -43,7 +40,8 @@ METHOD = (
     "allow for requests that share their luck, and it cannot be told in between.",
     "The interval goes from the last rate but one that passed, since of many the highest may have "
     "been lucky, to the lowest that failed; how often it holds the true rate, on simulated "
-    "endpoints of known truth, is measured and published.",
+    "endpoints of known truth, is measured and published. Of a ladder it is no interval, only "
+    "the rungs that the answer lies between.",
     "A probe whose requests in flight and latency both rise throughout, and which leaves more than "
     "2 % of its requests behind, is saturated, and fails whatever its limits say.",
 )
@@ -53,56 +51,38 @@ OTHER_LOAD = (
     "Whether a noisy hour, a slow episode too rare for a probe to meet, or a burst allowance that "
     "outlasts a probe changes the rate.",
 )
-_GENERATORS_OWN = ("generator", "in_flight")
+_ANSWERS = ("smooth", "cliff", "no_fail")
 _AT_A_FAILING_RATE = ("records", "split", "pinning", "generator", "in_flight", "scaling")
 """What must hold where the SLO breaks; drift, failures and full slots are the breaking itself."""
-
-
-class _Probe(NamedTuple):
-    run: Run
-    rate_rps: float
-    observed: Observed
-    checks: tuple[Check, ...]
-    left_out: str | None
-    """Why the generator was in the way, where it was."""
-
-    @property
-    def is_invalid(self) -> bool:
-        return any(c.state == "fail" and c.name not in _GENERATORS_OWN for c in self.checks)
-
-
-def judge_probes(paths: Iterable[Path]) -> dict[float, RateCall]:
-    """Say of each rate what all probes at it show together."""
-    runs = map(read_run, paths)
-    probes = [_probe(run) for run in runs if not run.plan.traffic.is_closed]
-    return {found.rate_rps: found.call for found in _rates(probes)}
 
 
 def capacity(path: Path) -> Report:
     """Judge a search again, from the folder that holds its probes.
 
     Raises:
-        RunFolderError: it is no folder of a search, is damaged, or holds no probe.
+        RunFolderError: it is no folder of a search, is damaged, or holds no whole probe.
     """
     folder = run_folder.open_folder(path)
     manifest = run_folder.read_manifest(folder)
     plan = Plan.model_validate(manifest["plan"])
-    runs = [read_run(each) for each in sorted((path / "runs").glob("*/"))]
-    probes = [_probe(run) for run in runs if not run.plan.traffic.is_closed]
+    paths = sorted((path / "runs").glob("*/"))
+    probes = [probe for each in paths if (probe := read_probe(each)) is not None]
     if not probes:
-        raise RunFolderError(f"{path}: holds no probe.", "Give the folder of a capacity search.")
-    rates = _rates(probes)
+        raise RunFolderError(
+            f"{path}: holds no probe that was made whole.", "Give the folder of a capacity search."
+        )
+    rates = judge_rates(probes)
     asked = plan.capacity_asked
-    found = boundary(rates, None if asked.ladder else asked.resolution)
+    resolution = None if asked.ladder else asked.resolution
+    found = boundary(rates, resolution, manifest.get("search_end"))
     checks = _checks(probes, found)
-    arm = asked.measured_of(plan.arms)
-    answer = _answer(plan, arm, found, rates, probes)
+    answer = _answer(plan, found, checks, rates, probes)
     at_high = [p.run.measured for p in probes if found.high and p.rate_rps == found.high.rate_rps]
     return Report(
         schema_version=SCHEMA_VERSION,
         question="capacity",
         run=_info(manifest, probes),
-        verdict=_verdict(answer, found, checks, manifest),
+        verdict=_verdict(plan, answer, found, checks, manifest),
         checks=checks,
         arms=(),
         differences=(),
@@ -116,7 +96,7 @@ def capacity(path: Path) -> Report:
     )
 
 
-def _info(manifest: Mapping[str, Any], probes: Sequence[_Probe]) -> RunInfo:
+def _info(manifest: Mapping[str, Any], probes: Sequence[Probe]) -> RunInfo:
     """Describe the search by its last probe, with the counts of all."""
     last = probes[-1].run
     each = [probe.run.counts for probe in probes]
@@ -135,63 +115,22 @@ def _info(manifest: Mapping[str, Any], probes: Sequence[_Probe]) -> RunInfo:
     )
 
 
-def _probe(run: Run) -> _Probe:
-    rows = run.measured
-    checks = check_run(run)
-    in_the_way = [c.finding for c in checks if c.name in _GENERATORS_OWN and c.state != "ok"]
-    return _Probe(
-        run=run,
-        rate_rps=run.plan.traffic.rate or 0.0,
-        observed=_observed(run, rows),
-        checks=checks,
-        left_out=next(iter(in_the_way), None),
-    )
-
-
-def _observed(run: Run, rows: pd.DataFrame) -> Observed:
-    at_s = rows["scheduled_ms"].to_numpy() / 1e3 - run.start_s
-    ended_s = rows["ended_ms"].to_numpy() / 1e3 - run.start_s
-    is_good = (rows["outcome"] == "ok").to_numpy()
-    return Observed(
-        at_s=at_s,
-        latency_ms=np.where(is_good, rows["response_ms"].to_numpy(), np.inf),
-        ended_s=np.where(np.isnan(ended_s), at_s, ended_s),
-        length_s=run.end_s - run.start_s,
-    )
-
-
-def _rates(probes: Sequence[_Probe]) -> tuple[RateFound, ...]:
-    """Judge every rate by those of its probes in which the generator was not in the way.
-
-    It is the generator's limit where that leaves none, or half at most of what breaks the SLO.
-    """
-    by_rate: dict[float, list[_Probe]] = {}
-    for probe in probes:
-        by_rate.setdefault(probe.rate_rps, []).append(probe)
-    rates = []
-    for rate_rps, own in sorted(by_rate.items()):
-        kept = [probe.observed for probe in own if probe.left_out is None]
-        found = judge_rate(rate_rps, kept, own[0].run.plan.thresholds)
-        if any(probe.is_invalid for probe in own):
-            found = replace(found, call="invalid")
-        elif not kept or (found.call == "fail" and 2 * len(kept) <= len(own)):
-            found = replace(found, call="client")
-        rates.append(found)
-    return tuple(rates)
-
-
 def _answer(
     plan: Plan,
-    arm: str,
     found: Boundary,
+    checks: Sequence[Check],
     rates: tuple[RateFound, ...],
-    probes: Sequence[_Probe],
+    probes: Sequence[Probe],
 ) -> Capacity:
+    """Say what follows: nothing of what cannot be trusted, and of what is undecided no number."""
     run = probes[0].run
+    arm = plan.capacity_asked.measured_of(plan.arms)
     instances = instances_of(run, arm)
-    is_answer = found.end not in ("client", "invalid") and (found.low or found.high) is not None
-    low_rps = found.low.rate_rps if found.low else None
-    reason = _no_sizing(plan, arm, found, instances)
+    is_trusted = found.end not in ("client", "invalid") and not _failed(checks)
+    low_rps = found.low.rate_rps if found.low and is_trusted else None
+    high_rps = found.high.rate_rps if found.high and is_trusted else None
+    is_found = is_trusted and found.end in ("smooth", "cliff") and not plan.capacity_asked.ladder
+    reason = _no_sizing(plan, arm, found, instances) if is_trusted else _NOTHING_TO_SIZE_BY
     sizing = None
     if reason is None and instances and low_rps:
         sizing = size(plan, arm, low_rps, instances)
@@ -201,13 +140,11 @@ def _answer(
     return Capacity(
         arm=arm,
         end=found.end,
-        rate_rps=found.rate_rps if is_answer else None,
-        interval=Interval(
-            low=low_rps, high=found.high.rate_rps if found.high else None, level=LEVEL
-        )
-        if is_answer
-        else None,
-        limit=found.limit,
+        rate_rps=found.rate_rps if is_found else None,
+        interval=Interval(low=low_rps, high=high_rps, level=LEVEL) if is_found else None,
+        low_rps=low_rps,
+        high_rps=high_rps,
+        limit=found.limit if is_trusted else None,
         instances=instances,
         instance_type=variant.get("instance_type"),
         rates=rates,
@@ -217,11 +154,18 @@ def _answer(
     )
 
 
+_NOTHING_TO_SIZE_BY = "Without an answer there is nothing to size by."
+
+
+def _failed(checks: Sequence[Check]) -> Check | None:
+    return next((check for check in checks if check.state == "fail"), None)
+
+
 def _no_sizing(plan: Plan, arm: str, found: Boundary, instances: int | None) -> str | None:
-    if found.end in ("client", "invalid"):
-        return "Without an answer there is nothing to size by."
     if found.low is None:
         return "No rate was shown to keep the SLO, so there is nothing to size by."
+    if found.end not in _ANSWERS:
+        return _NOTHING_TO_SIZE_BY
     if plan.arms[arm].request.inference_component_name or plan.request.inference_component_name:
         return "An inference component scales by copies, not by instances; that is not worked out."
     if instances is None:
@@ -232,7 +176,7 @@ def _no_sizing(plan: Plan, arm: str, found: Boundary, instances: int | None) -> 
     return None
 
 
-def _made(probe: _Probe) -> ProbeMade:
+def _made(probe: Probe) -> ProbeMade:
     seen = probe.observed
     return ProbeMade(
         run=probe.run.id,
@@ -244,7 +188,7 @@ def _made(probe: _Probe) -> ProbeMade:
     )
 
 
-def _checks(probes: Sequence[_Probe], found: Boundary) -> tuple[Check, ...]:
+def _checks(probes: Sequence[Probe], found: Boundary) -> tuple[Check, ...]:
     """Give the worst of each check over the probes that decide, and whether one setup made all."""
     worst: dict[str, Check] = {}
     order = ("ok", "warn", "fail")
@@ -264,21 +208,30 @@ def _checks(probes: Sequence[_Probe], found: Boundary) -> tuple[Check, ...]:
     return (*worst.values(), *_same_throughout(probes))
 
 
-def _same_throughout(probes: Sequence[_Probe]) -> tuple[Check, ...]:
-    seen = {instances_of(probe.run, arm) for probe in probes for arm in probe.run.plan.arms}
-    if len(seen) < 2:
-        return ()
-    counts = fmt.joined(sorted(map(str, seen)))
-    step = "Suspend scaling (see the command at a probe's own report) and search again."
-    finding = f"from probe to probe there were {counts} instances"
-    return (Check("scaling_between", "Instances held between probes", "fail", finding, step),)
+def _same_throughout(probes: Sequence[Probe]) -> tuple[Check, ...]:
+    first, last = probes[0].run, probes[-1].run
+    (arm,) = first.plan.arms
+    seen = {instances_of(probe.run, arm) for probe in probes}
+    moved = [finding for _, finding in scaled_since(last, first.manifest["started_at"])]
+    if len(seen) > 1:
+        counts = fmt.joined(sorted("an unknown number of" if n is None else str(n) for n in seen))
+        moved = [f"from probe to probe there were {counts} instances"]
+    step = suspend(first.plan.endpoint.name, first.plan.variant_of(arm) or arm)
+    return tuple(
+        Check("scaling_between", "Instances held between probes", "fail", finding, step)
+        for finding in moved[:1]
+    )
 
 
 def _verdict(
-    answer: Capacity, found: Boundary, checks: Sequence[Check], manifest: Mapping[str, Any]
+    plan: Plan,
+    answer: Capacity,
+    found: Boundary,
+    checks: Sequence[Check],
+    manifest: Mapping[str, Any],
 ) -> Verdict:
     state, sentence = _said(answer, found)
-    failed = next((check for check in checks if check.state == "fail"), None)
+    failed = _failed(checks)
     context = list(_context(answer, found))
     if state != "untrusted" and failed is not None:
         state, sentence = "untrusted", f'Do not read on: a probe fails the check "{failed.title}".'
@@ -287,6 +240,8 @@ def _verdict(
         client = next((probe.left_out for probe in answer.probes if probe.left_out), None)
         if found.end == "client" and client:
             context = [f"{client[:1].upper()}{client[1:]}.", _MORE_CLIENT]
+    if cut_short := _CUT_SHORT.get(manifest.get("search_end", "")):
+        context.append(cut_short.format(probe=fmt.duration(plan.capacity_asked.probe)))
     if manifest["ended_as"] != "complete":
         context.append(f"The search is not whole: {manifest.get('reason') or 'it has not ended'}")
     return Verdict(
@@ -298,6 +253,15 @@ def _verdict(
     )
 
 
+_LONGER = (
+    "Slow times that are rarer than a probe is long make each probe another: lengthen "
+    "capacity.probe (now {probe}) to several times their distance, and search again."
+)
+_CUT_SHORT = {
+    "limits": "The search was ended by [limits]: raise them to search on.",
+    "unresolved": f"It was ended because nothing narrowed any more. {_LONGER}",
+    "too_long": f"It was ended for the number of its probes. {_LONGER}",
+}
 _MORE_CLIENT = (
     "Give the generator a machine of its own, or more slots (traffic.slots), and search again."
 )
@@ -315,12 +279,16 @@ def _said(answer: Capacity, found: Boundary) -> tuple[State, str]:
     if found.end == "no_fail":
         return "met", f"{arm} keeps its SLO at every rate that was tried, up to {low}."
     if found.end == "undecided":
-        ends = [f"above {low}"] * bool(low) + [f"below {high}"] * bool(high) or ["not known"]
-        said = fmt.joined(ends)
-        return "undecided", f"Cannot tell yet how much {arm} carries: the rate is {said}."
+        ends = [f"{low} kept the SLO"] * bool(low) + [f"{high} broke it"] * bool(high)
+        said = fmt.joined(ends or ["no rate could be told"])
+        return "undecided", f"Cannot tell yet how much {arm} carries: {said}."
     on = f" on {fmt.counted(answer.instances, 'instance')}" if answer.instances else ""
+    if answer.rate_rps is None or found.low is None or found.high is None:
+        return "met", f"{arm} carries {low}{on} within its SLO, and less than {high}."
+    apart = fmt.share(found.high.rate_rps / found.low.rate_rps - 1)
     return "met", (
-        f"{arm} carries {fmt.rate(answer.rate_rps)}{on} within its SLO (between {low} and {high})."
+        f"{arm} carries {fmt.rate(answer.rate_rps)}{on} within its SLO (between {low} and {high}, "
+        f"which are {apart} apart)."
     )
 
 

@@ -36,39 +36,34 @@ def check_generator(run: Run, rows: pd.DataFrame) -> tuple[Check | None, ...]:
 
 
 def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
-    sent = rows[rows["outcome"] != "dropped"]
+    wanted = ["slots_busy", "service_ms", "lateness_ms"]
+    sent = rows.loc[rows["outcome"] != "dropped", wanted]
     title = "Generator kept up"
-    if sent.empty:
+    if rows.empty:
         said = "no request was sent in the measured phase"
         return Check("generator", title, "fail", said, "Run longer than the warm-up.")
     free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
-    if free.empty:
-        return Check(
-            "generator", title, "fail", "no request had a free slot when it was due",
-            "Give more slots (traffic.slots), or a lower rate.",
-        )  # fmt: skip
     bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
     late_requests = int((free["lateness_ms"] > bound_ms).sum())
-    late = late_requests / len(free)
-    p99_ms = float(free["lateness_ms"].quantile(0.99))
+    late = late_requests / max(len(free), 1)
     cpu = _each_second(run, "cpu")
     most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
     finding = (
         f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
-        f"(p99 {latency(p99_ms)} late); CPU {most_cpu}"
+        f"(p99 {latency(float(free['lateness_ms'].quantile(0.99)))} late); CPU {most_cpu}"
     )
+    if free.empty:
+        finding = f"no request had a free slot to leave late from; CPU {most_cpu}"
     if "locustfile" in run.manifest:
         finding = f"its users send when they like, so nothing is late; CPU {most_cpu}"
-    held_up, unstarted = _held_up(run), _not_started(run, rows)
-    said = "; ".join([finding, *held_up, *unstarted])
+    held_up = _held_up(run)
+    said = "; ".join([finding, *held_up])
     steps = []
     if late > MOST_LATE or held_up:
         less = "Use fewer users" if run.plan.traffic.is_closed else "Lower the rate"
         steps.append(
             f"{less}, or give the generator a machine of its own: latencies include its delay."
         )
-    if unstarted:
-        steps.append("Give more slots (traffic.slots), or a lower rate.")
     is_late = late > MOST_LATE and late_requests >= FEWEST_LATE
     state: Literal["ok", "warn", "fail"] = "fail" if is_late else "warn" if steps else "ok"
     return Check("generator", title, state, said, " ".join(steps) or None)
@@ -148,17 +143,19 @@ def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
     if without == 0:
         most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0
         return Check("slots", title, "ok", f"at most {count(most)} of {count(slots)} in flight")
+    came_of_it = (
+        "were dropped"
+        if run.plan.traffic.overflow == "drop"
+        else "waited on this side; response time counts the wait"
+    )
+    busy = f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy"
     return Check(
         "slots",
         title,
-        "warn",
-        f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy "
-        + (
-            "and were dropped"
-            if run.plan.traffic.overflow == "drop"
-            else "and waited on this side; response time counts the wait"
-        ),
-        "Give more slots (traffic.slots) if the endpoint should see the full load.",
+        "fail" if without == len(rows) else "warn",
+        "; ".join([f"{busy} and {came_of_it}", *_not_started(run, rows)]),
+        "Give more slots (traffic.slots) if the endpoint should see the full load, or a lower "
+        "rate.",
     )
 
 
@@ -168,11 +165,16 @@ def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
     Little's law, window by window: what is in flight is what came times how long it took. Records
     that are lost, doubled or wrongly timed break it.
     """
-    sent = rows[(rows["outcome"] != "dropped") & rows["ended_ms"].notna()]
+    sent = rows.loc[
+        (rows["outcome"] != "dropped") & rows["ended_ms"].notna(),
+        ["worker", "slots_busy", "scheduled_ms", "started_ms"],
+    ]
     sent = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
     if len(sent) < WINDOWS or "locustfile" in run.manifest:
         return None
-    every = run.requests[run.requests["outcome"] != "dropped"]
+    every = run.requests.loc[
+        run.requests["outcome"] != "dropped", ["worker", "started_ms", "ended_ms"]
+    ]
     counted, recorded = np.zeros(WINDOWS), np.zeros(WINDOWS)
     span_ms = (run.end_s - run.start_s) * 1e3
     for worker, own in sent.groupby("worker"):

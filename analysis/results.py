@@ -324,7 +324,8 @@ class PeakNeed:
 
     Costs are those of `with_zone_lost` instances that carry this peak, in US dollars, and `None`
     where no price is known. `beyond_measured`: the peak is more than all that was measured carried
-    together, so that more instances are taken to carry as much each.
+    together, or takes fewer instances than it was measured with: one instance is then taken to
+    carry its share of what they carried.
     """
 
     peak_rps: float
@@ -340,8 +341,11 @@ class Sizing:
     """What to buy and how to scale it, from the lower bound of what an instance carries.
 
     `planned_rps` is what an instance is given: `instance_rps` times the utilisation.
-    `invocations_per_instance` is the same a minute, the target of autoscaling; `scaling_policy` is
-    the input of PutScalingPolicy as JSON, and `terraform` says the same.
+    `invocations_per_instance` is the same a minute, the target of autoscaling; `with_zone_lost` is
+    the target at which those that are left when a zone is gone are given no more than that.
+    `scaling_policy` is the input of PutScalingPolicy as JSON, and `terraform` says the same.
+    `usd_per_hour` is what the measured instances cost, and `usd_per_million` what a million
+    inferences do at `planned_rps`; both are `None` where no price is known.
     """
 
     instance_rps: float
@@ -351,7 +355,10 @@ class Sizing:
     peak_rps: float | None
     """The plan's; `peaks` holds it and its shares and multiples."""
     peaks: tuple[PeakNeed, ...]
-    invocations_per_instance: int
+    usd_per_hour: float | None
+    usd_per_million: float | None
+    invocations_per_instance: float
+    with_zone_lost: float
     scaling_policy: str
     terraform: str
 
@@ -360,15 +367,19 @@ class Sizing:
 class Capacity:
     """The highest rate of an arm that keeps the SLO, how the search ended, and what follows.
 
-    `interval` is that of the rate, over all `instances` of the arm: a side that is `None` was not
-    reached. `rate_rps` is the point estimate; both are `None` where there is no answer. `limit` is
-    the metric that breaks first. `sizing` is `None` for the reason in `no_sizing`.
+    Rates are those of all `instances` of the arm. `low_rps` was shown to keep the SLO, and
+    `high_rps` to break it; `None` where there is no such rate, and both where the search is not to
+    be trusted. `rate_rps` is the point estimate between them and `interval` the two as an interval:
+    `None` of a ladder, and where there is no answer. `limit` is the metric that breaks first.
+    `sizing` is `None` for the reason in `no_sizing`.
     """
 
     arm: str
     end: CapacityEnd
     rate_rps: float | None
     interval: Interval | None
+    low_rps: float | None
+    high_rps: float | None
     limit: str | None
     instances: int | None
     instance_type: str | None

@@ -26,17 +26,15 @@ def size(plan: Plan, arm: str, lowest_rps: float, instances: int) -> Sizing:
     price = plan.arms[arm].instance_price_usd_per_hour
     peaks_rps = [share * asked.peak_rate for share in _SHARES_OF_PEAK] if asked.peak_rate else []
     peaks = tuple(
-        _need(peak_rps, planned_rps, asked.zones, price, lowest_rps) for peak_rps in peaks_rps
+        _need(peak_rps, planned_rps, asked.zones, price, (lowest_rps, instances))
+        for peak_rps in peaks_rps
     )
-    most = max(
-        (need.with_zone_lost for need in peaks if need.peak_rps == asked.peak_rate), default=0
-    )
+    most = next((n.with_zone_lost for n in peaks if n.peak_rps == asked.peak_rate), None)
     name = plan.variant_of(arm) or arm
     resource = (
         f"endpoint/{plan.arms[arm].request.endpoint_name or plan.endpoint.name}/variant/{name}"
     )
-    # Rounded down: a target above what was shown is one that was not shown.
-    target = max(1, math.floor(planned_rps * _MINUTE_S))
+    target = _rounded_down(planned_rps * _MINUTE_S)
     return Sizing(
         instance_rps=each_rps,
         utilisation=asked.target_utilisation,
@@ -44,15 +42,35 @@ def size(plan: Plan, arm: str, lowest_rps: float, instances: int) -> Sizing:
         zones=asked.zones,
         peak_rps=asked.peak_rate,
         peaks=peaks,
+        usd_per_hour=None if price is None else instances * price,
+        usd_per_million=None if price is None else _per_million(price, planned_rps),
+        with_zone_lost=_rounded_down(planned_rps * _MINUTE_S * (asked.zones - 1) / asked.zones),
         invocations_per_instance=target,
         scaling_policy=json.dumps(_policy(resource, target), indent=2),
-        terraform=_terraform(resource, target, max(most, _FEWEST)),
+        terraform=_terraform(resource, target, most),
     )
 
 
+def _rounded_down(target: float) -> float:
+    """Round to a whole number, or below ten to hundredths.
+
+    Down, since a target above what was shown is one that was not shown.
+    """
+    return math.floor(target) if target >= 10 else math.floor(target * 100) / 100
+
+
+def _per_million(usd_per_hour: float, rps: float) -> float:
+    return usd_per_hour / (rps * 3600) * 1e6
+
+
 def _need(
-    peak_rps: float, planned_rps: float, zones: int, price: float | None, measured_rps: float
+    peak_rps: float,
+    planned_rps: float,
+    zones: int,
+    price: float | None,
+    measured: tuple[float, int],
 ) -> PeakNeed:
+    """Size for one peak; `measured` is the rate that was measured, and by how many instances."""
     instances = needed(peak_rps, planned_rps)
     kept = with_zone_lost(instances, zones)
     per_hour = None if price is None else kept * price
@@ -61,8 +79,8 @@ def _need(
         instances=instances,
         with_zone_lost=kept,
         usd_per_hour=per_hour,
-        usd_per_million=None if per_hour is None else per_hour / (peak_rps * 3600) * 1e6,
-        beyond_measured=peak_rps > measured_rps,
+        usd_per_million=None if per_hour is None else _per_million(per_hour, peak_rps),
+        beyond_measured=peak_rps > measured[0] or instances < measured[1],
     )
 
 
@@ -80,7 +98,7 @@ def with_zone_lost(instances: int, zones: int) -> int:
     return total
 
 
-def _policy(resource: str, target: int) -> dict[str, object]:
+def _policy(resource: str, target: float) -> dict[str, object]:
     return {
         "PolicyName": "abreast-invocations-per-instance",
         "ServiceNamespace": "sagemaker",
@@ -98,14 +116,17 @@ def _policy(resource: str, target: int) -> dict[str, object]:
     }
 
 
-def _terraform(resource: str, target: int, most: int) -> str:
+def _terraform(resource: str, target: float, most: int | None) -> str:
+    # Without a peak, how many there may be is for who pays to say.
+    ask = 'variable "max_capacity" {\n  type = number\n}\n\n' if most is None else ""
+    highest = "var.max_capacity" if most is None else max(most, _FEWEST)
     return f"""\
-resource "aws_appautoscaling_target" "variant" {{
+{ask}resource "aws_appautoscaling_target" "variant" {{
   service_namespace  = "sagemaker"
   resource_id        = "{resource}"
   scalable_dimension = "sagemaker:variant:DesiredInstanceCount"
   min_capacity       = {_FEWEST}
-  max_capacity       = {most}
+  max_capacity       = {highest}
 }}
 
 resource "aws_appautoscaling_policy" "variant" {{

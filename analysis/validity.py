@@ -117,7 +117,8 @@ def _records(run: Run) -> Check:
 
 
 def _routing(run: Run, rows: pd.DataFrame) -> Check:
-    answered = rows[rows["variant_invoked"].notna()]
+    named = ["variant_asked", "variant_invoked"]
+    answered = rows.loc[rows["variant_invoked"].notna(), named]
     if run.plan.traffic.routing == "weighted":
         if session := run.plan.request.session_id:
             said = "not tested: " + (
@@ -155,7 +156,7 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
         )
     sent = rows["arm"].value_counts()
     shares = ", ".join(f"{count(int(sent.get(arm, 0)))} to {arm}" for arm in run.plan.arms)
-    asked = rows[(rows["outcome"] == "ok") & rows["variant_asked"].notna()]
+    asked = rows.loc[(rows["outcome"] == "ok") & rows["variant_asked"].notna(), named]
     unnamed = int(asked["variant_invoked"].isna().sum())
     if unnamed:
         said = f"{count(unnamed)} of {count(len(asked))} answers do not name their variant"
@@ -279,7 +280,7 @@ def _payloads(run: Run, rows: pd.DataFrame) -> Check | None:
 
 
 def _failures(run: Run, rows: pd.DataFrame) -> Check:
-    sent = rows[rows["outcome"] != "dropped"]
+    sent = rows.loc[rows["outcome"] != "dropped", ["arm", "outcome", "scheduled_ms"]]
     failed = sent[sent["outcome"] != "ok"]
     finding = f"{count(len(failed))} of {count(len(sent))} requests failed"
     by_arm = (sent["outcome"] != "ok").groupby(sent["arm"]).mean()
@@ -312,7 +313,7 @@ def _burst(run: Run, failed: pd.DataFrame) -> str:
 
 
 def _answers(run: Run, rows: pd.DataFrame) -> Check | None:
-    ok = rows[rows["outcome"] == "ok"]
+    ok = rows.loc[rows["outcome"] == "ok", ["prediction"]]
     unread = int(ok["prediction"].isna().sum())
     if run.plan.answers is None or unread == 0:
         return None

@@ -6,9 +6,9 @@ The truth comes from queueing theory, or from long simulations of the same code.
 
     python -m benchmarks.capacity --searches 200
 
-With --k6, the built-in plan on the real forest model instead, and after it k6 on the same model: a
-ramp of arrivals that k6 ends where its cumulative p99 breaks the same limit. It takes half an hour,
-and k6 on the PATH.
+With --real, one search of each by the whole program instead: processes, sockets and signatures.
+
+With --k6, a ladder on the real forest model, and k6 (on the PATH) at each of its rates.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from experiments.plan import BUILT_IN
 from experiments.search import Asked, Call, Made, Probe, next_probe
 from experiments.slo import Slo, Threshold, thresholds
 
-WORLDS: Mapping[str, tuple[str, dict[str, object]]] = {
+WORLDS: Mapping[str, tuple[str, dict[str, float]]] = {
     "M/M/4": (
         'simulated = { distribution = "exponential", mean = "20ms", workers = 4 }',
         {"p99": 0.150},
@@ -50,6 +50,11 @@ WORLDS: Mapping[str, tuple[str, dict[str, object]]] = {
         'simulated = { distribution = "lognormal", median = "15ms", sigma = 0.6, workers = 4 }\n'
         '[[pauses]]\nevery = "5s"\nfor = "100ms"\nrandom = true',
         {"p99": 0.250},
+    ),
+    "lognormal with long pauses": (
+        'simulated = { distribution = "lognormal", median = "15ms", sigma = 0.6, workers = 4 }\n'
+        '[[pauses]]\nevery = "20s"\nfor = "200ms"\nrandom = true',
+        {"p99": 0.150},
     ),
     "throttling": (
         'simulated = { distribution = "lognormal", median = "5ms", sigma = 0.4, workers = 8 }\n'
@@ -81,7 +86,7 @@ def truth_rps(world: str, requests: int) -> float:
     if world == "throttling":
         return THROTTLED_RPS
     endpoint, slo = endpoint_of(world), WORLDS[world][1]
-    found = truth.highest_rate_rps(endpoint, "a", slo, requests=requests)  # type: ignore[arg-type]
+    found = truth.highest_rate_rps(endpoint, "a", slo, requests=requests)
     return float((found[0] * found[1]) ** 0.5)
 
 
@@ -157,51 +162,137 @@ def search(world: str, seed: int, probe_s: float, resolution: float) -> tuple[Bo
         ]
     rates = [judge_rate(rate_rps, own, limits) for rate_rps, own in made.items()]
     spent_s = sum(each.length_s for own in made.values() for each in own)
-    return boundary(rates, resolution), len(history), spent_s + warmup_s * len(history)
+    return (
+        boundary(rates, resolution, following.end),
+        len(history),
+        spent_s + warmup_s * len(history),
+    )
+
+
+PLAN = """
+question = "capacity"
+seed = {seed}
+[endpoint]
+name = "world"
+target = "local"
+config = "world.endpoint.toml"
+[arms.a]
+[request]
+payloads = "bodies.jsonl"
+[traffic]
+routing = "pinned"
+warmup = "{warmup_s:g}s"
+[slo]
+{slo}
+[capacity]
+start_rate = 20
+resolution = "{resolution:.4%}"
+probe = "{probe_s:g}s"
+replicates = 2
+"""
+
+
+def by_the_program(worlds: list[str], options: argparse.Namespace) -> None:
+    """Print what `abreast run` finds of each world, beside the truth."""
+    print("| world | true rate | found | 90 % interval | probes | minutes | exit |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for world in worlds:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "bodies.jsonl").write_text('{"x": 1}\n')
+            (folder / "world.endpoint.toml").write_text(
+                f'name = "world"\n[variants.a]\n{WORLDS[world][0]}\n'
+            )
+            limits = (
+                f"{metric} = " + (f'"{100 * at:g}%"' if metric == "error_rate" else f'"{at:g}s"')
+                for metric, at in WORLDS[world][1].items()
+            )
+            plan = folder / "world.toml"
+            plan.write_text(
+                PLAN.format(
+                    seed=options.seed,
+                    warmup_s=WARMUP_S.get(world, 5.0),
+                    slo="\n".join(limits),
+                    resolution=options.resolution,
+                    probe_s=options.probe,
+                )
+            )
+            began_s = time.monotonic()
+            run = [sys.executable, "-m", "experiments", "run", str(plan), "--out", name, "--json"]
+            ran = subprocess.run(run, capture_output=True, check=False, text=True)
+            minutes = (time.monotonic() - began_s) / 60
+            found = json.loads(ran.stdout)["capacity"]
+            known = truth_rps(world, options.truth_requests)
+            interval = found["interval"] or {"low": None, "high": None}
+            print(
+                f"| {world} | {known:.1f} | {found['rate_rps']} | {interval['low']} to "
+                f"{interval['high']} | {len(found['probes'])} | {minutes:.0f} | {ran.returncode} |",
+                flush=True,
+            )
 
 
 K6_SCRIPT = """
 import http from "k6/http";
 const rows = open(__ENV.ROWS).trim().split("\\n");
 const headers = { "Content-Type": "application/json" };
+const at_rate = { executor: "constant-arrival-rate", rate: __ENV.RATE, timeUnit: "1s",
+                  preAllocatedVUs: 200, maxVUs: 1000 };
 export const options = {
-  scenarios: { ramp: {
-    executor: "ramping-arrival-rate", startRate: 1, timeUnit: "1s",
-    preAllocatedVUs: 200, maxVUs: 1000, stages: [{ target: 100, duration: "600s" }],
-  } },
-  thresholds: { http_req_duration: [
-    { threshold: "p(99)<300", abortOnFail: true, delayAbortEval: "10s" },
-  ] },
+  scenarios: { warmup: { ...at_rate, duration: "5s" },
+               measured: { ...at_rate, startTime: "5s", duration: `${__ENV.SECONDS}s` } },
+  thresholds: { "http_req_duration{scenario:measured}": ["p(99)>=0"] },
 };
 export default () => http.post(__ENV.URL, rows[__ITER % rows.length], { headers });
 """
 
 
-def beside_k6() -> None:
-    """Print what the built-in plan finds of the forest, and at which rate k6's ramp gives up."""
+def beside_k6(rates: list[float], seconds: int) -> None:
+    """Print the p99 of the forest at each rate, by abreast's ladder and by k6 one after another."""
     with tempfile.TemporaryDirectory() as folder:
         run = [sys.executable, "-m", "experiments", "run", "capacity", "--out", folder]
-        subprocess.run(run, check=False)
-        (search_folder,) = Path(folder).iterdir()
-        report = json.loads((search_folder / "report.json").read_text())
-        print(f"abreast: {report['verdict']['sentence']}")
-        script = Path(folder) / "ramp.js"
-        script.write_text(K6_SCRIPT)
-        serve = child.command("experiments.local.models.server", "--model", "digits-forest")
-        with subprocess.Popen(serve, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as model:
-            assert model.stdin
-            assert model.stdout
-            port = json.loads(model.stdout.readline())["port"]
-            rows = BUILT_IN / "digits.jsonl"
-            at = f"http://127.0.0.1:{port}/invocations"
-            began_s = time.monotonic()
-            subprocess.run(
-                ["k6", "run", "--quiet", "-e", f"URL={at}", "-e", f"ROWS={rows}", str(script)],
-                check=False,
-            )
-            elapsed_s = time.monotonic() - began_s
-            model.stdin.close()
-        print(f"k6: gave up after {elapsed_s:.0f} s, at {1 + 99 * elapsed_s / 600:.0f} req/s")
+        asked = "--set", f"capacity.ladder={rates}", "--set", f"capacity.probe={seconds}s"
+        subprocess.run([*run, *asked], check=False)
+        (ladder,) = Path(folder).iterdir()
+        found = json.loads((ladder / "report.json").read_text())["capacity"]["rates"]
+        print("| rate | abreast's p99 | its 90 % interval | it finds | k6's p99 |")
+        print("|--:|--:|--:|---|--:|")
+        for each in found:
+            ms = ["none"] * 3  # of a rate at which the generator was in the way
+            for limit in each["limits"]:
+                if limit["metric"] == "p99":
+                    ends = [limit["value_interval"][end] for end in ("low", "high")]
+                    ms = [f"{v:.0f} ms" if v else "none" for v in (limit["value_ms"], *ends)]
+            k6_ms = f"{k6_p99_ms(Path(folder), each['rate_rps'], seconds):.0f} ms"
+            print(f"| {each['rate_rps']:g} | {ms[0]} | {ms[1]} to {ms[2]} | {each['call']} "
+                  f"| {k6_ms} |", flush=True)  # fmt: skip
+
+
+def k6_p99_ms(folder: Path, rate_rps: float, seconds: int) -> float:
+    script, summary = folder / "steps.js", folder / "summary.json"
+    script.write_text(K6_SCRIPT)
+    serve = child.command("experiments.local.models.server", "--model", "digits-forest")
+    with subprocess.Popen(serve, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as model:
+        assert model.stdin
+        assert model.stdout
+        port = json.loads(model.stdout.readline())["port"]
+        given = {"URL": f"http://127.0.0.1:{port}/invocations", "ROWS": BUILT_IN / "digits.jsonl",
+                 "RATE": f"{rate_rps:g}", "SECONDS": seconds}  # fmt: skip
+        env = (part for key, value in given.items() for part in ("-e", f"{key}={value}"))
+        subprocess.run(
+            ["k6", "run", "--quiet", "--summary-trend-stats", "p(99)", "--summary-export",
+             str(summary), *env, str(script)], stdout=subprocess.DEVNULL, check=True,
+        )  # fmt: skip
+        model.stdin.close()
+    measured = json.loads(summary.read_text())["metrics"]["http_req_duration{scenario:measured}"]
+    return float(measured["p(99)"])
+
+
+def share_of(held: list[bool]) -> str:
+    """Write how many hold the truth, with the exact binomial bounds at 95 %."""
+    if not held:
+        return "none"
+    bound = binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
+    return f"{sum(held)} of {len(held)} ({bound.low:.1%} to {bound.high:.1%})"
 
 
 def main() -> None:
@@ -212,37 +303,43 @@ def main() -> None:
     parser.add_argument("--truth-requests", type=int, default=50_000)
     parser.add_argument("--worlds", default=",".join(WORLDS))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--real", action="store_true")
     parser.add_argument("--k6", action="store_true")
+    parser.add_argument("--rates", default="10,20,30,40", help="for --k6")
     options = parser.parse_args()
+    if options.real:
+        by_the_program(options.worlds.split(","), options)
+        return
     if options.k6:
-        beside_k6()
+        beside_k6([float(rate) for rate in options.rates.split(",")], int(options.probe))
         return
 
-    print("| world | true rate | held by the interval | median miss | p90 miss | undecided | width "
-          "| probes | minutes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|")  # fmt: skip
+    print("| world | true rate | decided | decided that hold it | two-ended that hold it "
+          "| median miss | p90 miss | width | probes | minutes |")  # fmt: skip
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     started = time.perf_counter()
     for world in options.worlds.split(","):
         true_rps = truth_rps(world, options.truth_requests)
-        held, misses, undecided, widths, probes, minutes = 0, [], 0, [], [], []
+        decided, two_ended, misses, widths, probes, minutes = [], [], [], [], [], []
         for number in range(options.searches):
             found, made, spent_s = search(
                 world, options.seed * 10_000 + number, options.probe, options.resolution
             )
-            low = found.low.rate_rps if found.low else 0.0
-            high = found.high.rate_rps if found.high else np.inf
-            held += low <= true_rps <= high
-            undecided += found.end == "undecided"
-            if found.rate_rps is not None:
-                misses.append(abs(found.rate_rps / true_rps - 1))
-                widths.append(high / low - 1)
             probes.append(made)
             minutes.append(spent_s / 60)
-        bound = binomtest(held, options.searches).proportion_ci(0.95, method="exact")
+            if found.low is None or found.high is None or found.rate_rps is None:
+                continue
+            two_ended.append(found.low.rate_rps <= true_rps <= found.high.rate_rps)
+            if found.end in ("smooth", "cliff"):
+                decided.append(two_ended[-1])
+                misses.append(abs(found.rate_rps / true_rps - 1))
+                widths.append(found.high.rate_rps / found.low.rate_rps - 1)
+        off = [f"{np.quantile(of, q):.1%}" if of else "none"
+               for of, q in ((misses, 0.5), (misses, 0.9), (widths, 0.5))]  # fmt: skip
         print(
-            f"| {world} | {true_rps:.1f} | {held} of {options.searches} "
-            f"({bound.low:.1%} to {bound.high:.1%}) | {np.median(misses):.1%} | "
-            f"{np.quantile(misses, 0.9):.1%} | {undecided / options.searches:.0%} | "
-            f"{np.median(widths):.1%} | {np.median(probes):.0f} | {np.median(minutes):.0f} |",
+            f"| {world} | {true_rps:.1f} | {len(decided)} of {options.searches} | "
+            f"{share_of(decided)} | {share_of(two_ended)} | {' | '.join(off)} | "
+            f"{np.median(probes):.0f} | {np.median(minutes):.0f} |",
             flush=True,
         )
     print(f"\n{time.perf_counter() - started:.0f} s on one core.")

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from experiments import launch, run_folder
 from experiments.errors import EndpointError
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
-from experiments.search import Asked, Call, Made, Probe, next_probe
+from experiments.search import Asked, Call, End, Made, Probe, next_probe
 from experiments.series import make, runs, series
 from experiments.slo import Threshold
 
@@ -44,10 +45,12 @@ def measure(
 ) -> RunFolder:
     """Search the highest rate that keeps the SLO, and give the folder of the search.
 
-    After Ctrl-C it is given with the probes that were made; its manifest's `ended_as` says so.
+    Its manifest's `search_end` says how the search ended. After Ctrl-C the folder is given with the
+    probes that were made whole; its manifest's `ended_as` says so.
 
     Raises:
         AbreastError: the plan or the endpoint is wrong, or a probe cannot be made.
+        KeyboardInterrupt: no probe was made whole.
     """
     folder = None
     try:
@@ -62,9 +65,10 @@ def measure(
                     raise KeyboardInterrupt
                 return made
 
-            _search(plan, folder, send, tell, judge)
+            end = _search(plan, folder, send, tell, judge)
+            run_folder.update_manifest(folder, search_end=end)
     except KeyboardInterrupt:
-        if folder is None or not runs(folder):
+        if folder is None or not any(map(_is_whole_probe, runs(folder))):
             raise
     return folder
 
@@ -75,7 +79,8 @@ def _search(
     send: Callable[..., RunFolder],
     tell: launch.Tell,
     judge: Judge,
-) -> None:
+) -> End | Literal["limits"]:
+    """Make probe after probe, and say how the search ended."""
     asked = _asked(plan, send, tell)
     history: list[Made] = []
     sent: list[Probe] = []
@@ -84,8 +89,7 @@ def _search(
         if not budget.allows(probe):
             text = "The next probe would go beyond [limits]; the search ends here."
             tell({"kind": "note", "text": text})
-            run_folder.append_event(folder, "search", end="limits")
-            return
+            return "limits"
         time.sleep(plan.capacity_asked.cooldown)
         tell({"kind": "note", "text": f"Probe {len(history) + 1}, {probe.why}: "
               f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s"})  # fmt: skip
@@ -96,7 +100,13 @@ def _search(
             Made(rate_rps=p.rate_rps, length_s=p.length_s, call=calls[p.rate_rps]) for p in sent
         ]
         tell({"kind": "note", "text": f"{probe.rate_rps:g} req/s: {calls[probe.rate_rps]}"})
-    run_folder.append_event(folder, "search", end=probe.end)
+    return probe.end
+
+
+def _is_whole_probe(made: RunFolder) -> bool:
+    manifest = run_folder.read_manifest(made)
+    is_calibration = manifest["plan"]["traffic"]["arrivals"] == "closed"
+    return not is_calibration and manifest["ended_as"] not in ("interrupted", "running")
 
 
 class _Budget:

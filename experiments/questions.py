@@ -45,7 +45,8 @@ class Compare(Margins):
     baseline: Name
     confidence: float = 0.95
     memory: PositiveSeconds | None = None
-    """How long noise lasts, where earlier runs of this endpoint show it."""
+    """How long noise lasts, where earlier runs of this endpoint show it; a run is suspect where
+    that is below 10 s."""
 
     @model_validator(mode="after")
     def _is_answerable(self) -> Self:
@@ -64,6 +65,7 @@ class Capacity(Table):
     start_rate: PositiveFloat | None = None
     """Where the search begins; without it, at a quarter of what one user at a time gets done."""
     resolution: Annotated[Share, Field(ge=0.01)] = 0.05
+    """How small the search's steps get; the ends of its answer are four of them apart at most."""
     probe: PositiveSeconds = 30.0
     cooldown: Seconds = 5.0
     replicates: PositiveInt = 3

@@ -21,14 +21,19 @@ Call = Literal["pass", "fail", "unresolved", "client", "invalid"]
 """What all probes at one rate show together: whether the SLO is kept. client: the generator was
 in the way. invalid: the endpoint was not the same throughout, or the probe was not whole."""
 
-End = Literal["bracketed", "no_pass", "no_fail", "too_long", "ladder", "invalid"]
+End = Literal["bracketed", "no_pass", "no_fail", "unresolved", "too_long", "ladder", "invalid"]
+"""unresolved: too many rates cannot be told. too_long: it took too many probes."""
 
 Why = Literal["ladder", "double", "halve", "bisect", "extend", "confirm", "replicate"]
 
-MOST_PROBES = 60
+MOST_PROBES = 45
 MOST_AT_A_RATE = 4
 """So often a rate is tried before it counts as one that cannot be told; each time as long as all
 times before, together."""
+MOST_OPEN = 5
+"""So many rates that cannot be told, and the bracket still wider than `HOPELESS` resolutions: more
+of them narrow nothing."""
+HOPELESS = 5
 MOST_OF_CLIENT = 3
 """So often a rate is tried at which the generator is in the way: once may be a hiccup of its."""
 MOST_HALVINGS = 5
@@ -94,14 +99,17 @@ def next_probe(history: Sequence[Made], asked: Asked) -> Probe | Done:
         return Probe(rate_rps=last.rate_rps, length_s=length_s, why="extend")
     calls = {made.rate_rps: made.call for made in history}
     low, high = bracket(calls)
+    open_rates = [rate for rate in calls if (low or 0) < rate < (high or math.inf)]
+    widest = (1 + asked.resolution) ** (2 if open_rates else 1)
+    is_wide = low is None or high is None or high / low > widest
+    is_hopeless = low is None or high is None or high / low > (1 + asked.resolution) ** HOPELESS
+    if is_hopeless and sum(call == "unresolved" for call in calls.values()) >= MOST_OPEN:
+        return Done(end="unresolved")
     if high is None:
         return _above(calls, asked)
     if low is None:
         return _below(calls, asked)
-    open_rates = [rate for rate in calls if low < rate < high]
-    following = None
-    if high / low > (1 + asked.resolution) ** (2 if open_rates else 1):
-        following = _between(open_rates, low, high, asked)
+    following = _between(open_rates, low, high, asked) if is_wide else None
     return following or _below_it(calls, low, asked) or _again(history, (low, high), asked)
 
 

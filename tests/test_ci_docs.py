@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from analysis.regression import foreseen_runs
+from analysis.runs_needed import foreseen_runs
 from experiments.launch import check_endpoint
 from experiments.plan import load
 

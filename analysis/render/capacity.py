@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from analysis.render import format as write
-from analysis.results import Capacity, LimitAtRate, PeakNeed, RateCall, RateFound
+from analysis.results import Capacity, LimitAtRate, PeakNeed, RateCall, RateFound, Sizing
 
 CALL_WORDS: dict[RateCall, str] = {
     "pass": "✓ keeps the SLO",
@@ -116,12 +116,31 @@ def sizing_sentences(capacity: Capacity) -> tuple[str, ...]:
     if sizing is None:
         return () if capacity.no_sizing is None else (capacity.no_sizing,)
     kind = f" ({capacity.instance_type})" if capacity.instance_type else ""
-    return (
+    said = (
         f"One instance{kind} was shown to carry {write.rate(sizing.instance_rps)}; at "
         f"{write.share(sizing.utilisation)} of that it is given {write.rate(sizing.planned_rps)}, "
-        f"or {write.count(sizing.invocations_per_instance)} invocations a minute: the target "
+        f"or {_target(sizing.invocations_per_instance)} invocations a minute: the target "
         "of SageMakerVariantInvocationsPerInstance.",
+        "Scaled by that target, the instances that a lost zone leaves are given more than that "
+        "until others start. For those left to be given no more, use the target "
+        f"{_target(sizing.with_zone_lost)}{_or_as_many(sizing)}.",
     )
+    if sizing.usd_per_hour is None:
+        return said
+    return (
+        *said,
+        f"What was measured costs {_dollars(sizing.usd_per_hour)} an hour, and "
+        f"{_dollars(sizing.usd_per_million)} a million inferences when given that.",
+    )
+
+
+def _target(invocations: float) -> str:
+    return write.number(invocations, 0 if invocations >= 10 else 2)
+
+
+def _or_as_many(sizing: Sizing) -> str:
+    kept = [need.with_zone_lost for need in sizing.peaks if need.peak_rps == sizing.peak_rps]
+    return "".join(f", or a min_capacity of {write.count(n)} for the peak" for n in kept)
 
 
 def curve_sentence(capacity: Capacity) -> str:

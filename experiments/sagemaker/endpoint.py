@@ -1,6 +1,8 @@
 """What the control plane says of an endpoint: its variants, weights, instances and models."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 import botocore.exceptions as failures
@@ -47,11 +49,7 @@ def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
         EndpointError: no endpoint of that name, nothing answers, or no usable credentials.
     """
     try:
-        client = session_for(endpoint).client(
-            "sagemaker",
-            endpoint_url=url_of(endpoint),
-            config=ONE_ATTEMPT.merge(Config(connect_timeout=5, read_timeout=10)),
-        )
+        client = session_for(endpoint).client("sagemaker", **_reached_by(endpoint))
         found = client.describe_endpoint(EndpointName=name)
         config_name = found["EndpointConfigName"]
         config = client.describe_endpoint_config(EndpointConfigName=config_name)
@@ -67,6 +65,42 @@ def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
             for variant in found.get("ProductionVariants", [])
         },
     )
+
+
+def scaling_activity(endpoint: Endpoint, variants: Iterable[str]) -> dict[str, Any]:
+    """Read DescribeScalingActivities: the latest `activities` of each variant, times in UTC.
+
+    Where it may not be read, or nothing answers, a `note` says so instead.
+    """
+    try:
+        session = session_for(endpoint)
+        client = session.client("application-autoscaling", **_reached_by(endpoint))
+        found = {
+            variant: client.describe_scaling_activities(
+                ServiceNamespace="sagemaker",
+                ResourceId=f"endpoint/{endpoint.name}/variant/{variant}",
+            )["ScalingActivities"]
+            for variant in variants
+        }
+    except (failures.ClientError, failures.BotoCoreError) as error:
+        return {"note": f"{type(error).__name__}: {error}"}
+    return {"activities": [_activity(name, one) for name, own in found.items() for one in own]}
+
+
+def _activity(variant: str, one: Any) -> dict[str, str | None]:
+    ended = one.get("EndTime")
+    return {
+        "variant": variant,
+        "started_at": one["StartTime"].astimezone(UTC).isoformat(),
+        "ended_at": ended and ended.astimezone(UTC).isoformat(),
+        "status": one["StatusCode"],
+        "description": one["Description"],
+    }
+
+
+def _reached_by(endpoint: Endpoint) -> dict[str, Any]:
+    config = ONE_ATTEMPT.merge(Config(connect_timeout=5, read_timeout=10))
+    return {"endpoint_url": url_of(endpoint), "config": config}
 
 
 def _variant(found: Any, declared: Any) -> Variant:

@@ -23,7 +23,7 @@ from locust.runners import STATE_CLEANUP, STATE_STOPPED
 from experiments import child, fingerprint, payloads, run_folder
 from experiments.errors import FAULT, AbreastError, EndpointError
 from experiments.plan import Endpoint
-from experiments.sagemaker.endpoint import EndpointFacts, describe
+from experiments.sagemaker.endpoint import EndpointFacts, describe, scaling_activity
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.traffic.dispatch import Dispatch
 from experiments.traffic.prepare import Prepared
@@ -238,8 +238,9 @@ class Run:
         run_folder.update_manifest(dispatch.folder, **ended)
         run_folder.append_event(dispatch.folder, "end", ended_as=dispatch.ended_as)
         if self._prepared.facts.variants:
-            after = _described(self._prepared.plan.endpoint)
-            run_folder.update_manifest(dispatch.folder, endpoint_after=after)
+            endpoint, variants = self._prepared.plan.endpoint, self._prepared.facts.variants
+            after, scaling = _described(endpoint), scaling_activity(endpoint, variants)
+            run_folder.update_manifest(dispatch.folder, endpoint_after=after, scaling=scaling)
         if self._options.supervised_run is None:
             code = self._judge(dispatch.folder)
             ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}

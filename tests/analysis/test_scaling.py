@@ -59,9 +59,36 @@ def test_the_next_step_is_a_command_of_the_aws_cli(run):
     assert len(said) <= 600  # what a report shows of a next step
 
 
+def test_instances_that_are_known_before_and_not_after_are_suspect(run):
+    found = check(run, endpoint(variant(2)), {"note": "not allowed"})
+    assert found.state == "warn"
+    assert "current, candidate had after the run is not known: not allowed" in found.finding
+
+
+@pytest.mark.parametrize(
+    ("status", "ended_at", "state"),
+    [("Successful", "2026-01-31T12:00:00+00:00", "fail"), ("InProgress", None, "fail"),
+     ("Successful", "2026-01-31T11:59:59+00:00", "ok"), ("Failed", None, "ok")],
+)  # fmt: skip
+def test_a_variant_that_was_scaled_and_back_makes_the_run_invalid(run, status, ended_at, state):
+    activity = {
+        "variant": "current", "status": status, "description": "Setting desired count to 3.",
+        "started_at": "2026-01-31T11:50:00+00:00", "ended_at": ended_at,
+    }  # fmt: skip
+    scaled = replace(run, manifest={**run.manifest, "scaling": {"activities": [activity]}})
+    found = check(scaled, endpoint(variant(2)), endpoint(variant(2)))
+    assert found.state == state
+    assert ("Setting desired count to 3." in found.finding) == (state == "fail")
+
+
+def test_that_scaling_activity_may_not_be_read_is_said(run):
+    without = replace(run, manifest={**run.manifest, "scaling": {"note": "AccessDenied"}})
+    found = check(without, endpoint(variant(2)), endpoint(variant(2)))
+    assert (found.state, "AccessDenied" in found.finding) == ("ok", True)
+
+
 def test_without_a_description_nothing_is_said(run):
     assert held_check(run) is None
-    assert check(run, endpoint(variant(2)), {"note": "not allowed"}) is None
     unknown = endpoint(variant(None), variant(None))
     assert check(run, unknown, unknown) is None
 

@@ -47,11 +47,34 @@ def test_what_was_measured_together_is_not_beyond_it():
     assert marked[100.0] is True
 
 
+def test_fewer_instances_than_were_measured_are_extrapolated_too():
+    sizing = size(plan(peak_rate=100.0), "blue", lowest_rps=400.0, instances=4)
+    marked = {need.instances: need.beyond_measured for need in sizing.peaks}
+    assert marked == {1: True, 2: True, 3: True, 4: False, 8: False}
+
+
 def test_without_a_price_there_are_no_costs_and_without_a_peak_no_table():
     sizing = size(plan(price=None), "blue", 80.0, 2)
     assert {need.usd_per_hour for need in sizing.peaks} == {None}
     assert {need.usd_per_million for need in sizing.peaks} == {None}
+    assert (sizing.usd_per_hour, sizing.usd_per_million) == (None, None)
     assert size(plan(peak_rate=None), "blue", 80.0, 2).peaks == ()
+
+
+def test_without_a_peak_there_is_still_a_cost_and_no_fleet_is_capped():
+    sizing = size(plan(peak_rate=None), "blue", 80.0, 2)
+    assert sizing.usd_per_hour == 0.5
+    assert sizing.usd_per_million == pytest.approx(0.25 / 0.072)  # 20 a second, 72,000 an hour
+    assert "max_capacity       = var.max_capacity" in sizing.terraform
+    assert sizing.terraform.startswith('variable "max_capacity" {')
+    assert sizing.terraform.count("{") == sizing.terraform.count("}")
+
+
+def test_a_target_is_rounded_down_and_lower_to_lose_a_zone():
+    sizing = size(plan(), "blue", lowest_rps=80.01, instances=2)
+    assert sizing.invocations_per_instance == 1200  # 1200.15
+    assert sizing.with_zone_lost == 800  # 2 of 3 zones are left
+    assert size(plan(), "blue", 0.0279, 1).invocations_per_instance == 0.83  # 0.837
 
 
 def test_an_exact_fit_takes_no_instance_more():
