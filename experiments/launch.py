@@ -61,9 +61,6 @@ def run(
         AbreastError: the run could not start. Its folder is removed, since it holds nothing.
     """
     folder = run_folder.create(out, plan_path.stem, plan_text)
-    run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
-    if judge is not None:
-        run_folder.update_manifest(folder, until_decided=True)
     known: dict[str, Any] = {}
 
     def note_and_tell(message: Mapping[str, Any]) -> None:
@@ -72,6 +69,9 @@ def run(
             tell(message)
 
     try:
+        looked_at = {"until_decided": True} if judge else {}
+        manifest = fingerprint.manifest(folder, plan, plan_path) | looked_at
+        run_folder.write_manifest(folder, manifest)
         with (
             nullcontext(reachable) if reachable else reach(plan, plan_path, folder.logs, tell)
         ) as endpoint:

@@ -73,7 +73,9 @@ def runs(of: RunFolder) -> tuple[RunFolder, ...]:
     Raises:
         RunFolderError: it is a series, and holds none.
     """
-    found = tuple(RunFolder(path) for path in sorted((of.path / RUNS).glob("*/")))
+    # One that Ctrl-C met in its first moments has no manifest yet, and holds nothing.
+    manifests = sorted((of.path / RUNS).glob("*/manifest.json"))
+    found = tuple(RunFolder(path.parent) for path in manifests)
     if not found and (of.path / RUNS).is_dir():
         raise RunFolderError(
             f"{of.path}: holds no runs; it was ended before the first.", "Leave it out."

@@ -1,6 +1,7 @@
 """What may import what, held by reading the imports of every module."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def test_no_module_imports_itself_through_others() -> None:
             visit(module)
 
 
+@functools.cache
 def reached(path: Path) -> set[str]:
     """Give the modules that a file imports when it is imported, with names taken off."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

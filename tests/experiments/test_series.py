@@ -23,6 +23,7 @@ def made(out: Path, error: type[BaseException] | None, *names: str) -> run_folde
     ):
         for name in names:
             (folder.path / RUNS / name).mkdir()
+            (folder.path / RUNS / name / "manifest.json").touch()
         if error:
             raise error("no")
     return folder
@@ -41,6 +42,12 @@ def test_a_folder_without_a_run_is_removed(tmp_path: Path, error) -> None:
 def test_a_folder_with_runs_says_how_it_ended(tmp_path: Path, error, ended_as: str) -> None:
     folder = made(tmp_path, error, "a")
     assert run_folder.read_manifest(folder)["ended_as"] == ended_as
+    assert [run.run_id for run in runs(folder)] == ["a"]
+
+
+def test_a_run_that_has_no_manifest_yet_is_none(tmp_path: Path) -> None:
+    folder = made(tmp_path, None, "a")
+    (folder.path / RUNS / "b").mkdir()
     assert [run.run_id for run in runs(folder)] == ["a"]
 
 
