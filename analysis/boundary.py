@@ -21,8 +21,8 @@ _ROUNDING = 1e-3
 class Boundary(NamedTuple):
     """Of the rates that keep the SLO the last but one, the first that breaks it, what lies between.
 
-    Of many rates near the boundary the highest that passed may have been lucky; two seldom are.
-    Where none broke the SLO it is the last.
+    Of the many rates that a search tries near the boundary the highest that passed may have been
+    lucky; two seldom are. On a ladder, and where none broke the SLO, it is the last.
 
     `rate_rps` is the estimate between the two, `limit` the metric that breaks first.
     """
@@ -46,7 +46,8 @@ def boundary(
     high = next((rate for rate in found if rate.call in ("fail", "client")), None)
     below = found if high is None else found[: found.index(high)]
     passed = [rate for rate in below if rate.call == "pass"]
-    low = passed[-2] if high and len(passed) > 1 else passed[-1] if passed else None
+    is_searched = high is not None and search_end != "ladder"
+    low = passed[-2] if is_searched and len(passed) > 1 else passed[-1] if passed else None
     if any(rate.call == "invalid" for rate in found):
         return Boundary("invalid", low, high)
     if high is not None and high.call == "client":
@@ -64,7 +65,9 @@ def boundary(
     if is_wide or search_end in _GAVE_UP:
         return Boundary("undecided", low, high, rate_rps, limit)
     breaks = max((_share(each) / each.allowed for each in high.limits), default=0.0)
-    end: CapacityEnd = "cliff" if breaks > CLIFF or 2 * high.saturated > high.probes else "smooth"
+    is_cliff = breaks > CLIFF or 2 * high.saturated > high.probes
+    # Between two rungs of a ladder there may lie any slope.
+    end: CapacityEnd = "cliff" if is_cliff and search_end != "ladder" else "smooth"
     return Boundary(end, low, high, rate_rps, limit)
 
 

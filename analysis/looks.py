@@ -90,6 +90,16 @@ class Watch:
         return _said(run, moment, look(run, moment))
 
 
+def planned_looks(plan: Plan) -> str:
+    """Say when a plan's looks are, and before which moment none decides."""
+    at_s = [plan.traffic.measured_s * (number + 1) / LOOKS for number in range(LOOKS)]
+    first_s = 6 * (plan.comparison.memory or MEMORY_S)
+    return (
+        f"after {fmt.joined([f'{each:g} s' for each in at_s])} measured; none decides before "
+        f"{first_s:g} s, six times as long as noise is taken to last"
+    )
+
+
 def look(run: Run, moment: Moment) -> list[Difference]:
     """Judge the guarded metrics by what was scheduled before a moment, with its test."""
     judged = _Judged(_up_to(run, moment.at_s))

@@ -227,7 +227,9 @@ def _require_comparison(plan: Plan, where: str = "") -> None:
     if plan.compare is None:
         raise PlanError(
             f"{where}The plan compares nothing: it has no [compare].",
-            "Give one whose [compare] names a baseline and margins.",
+            "How many runs a gate takes, its own --dry-run says: abreast run PLAN --dry-run"
+            if plan.question == "regression"
+            else "Give one whose [compare] names a baseline and margins.",
         )
 
 

@@ -175,7 +175,9 @@ def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verd
     state: State = "worse" if failed else "undecided" if open_ones else "same"
     beside = [] if not passed or len(passed) == len(differences) else [_listed(passed, "pass")]
     beside += [_listed(open_ones, "undecided")] if failed and open_ones else []
-    reasons = dict.fromkeys(item.reason for item in open_ones if item.reason)
+    reasons = [
+        f"{fmt.metric_word(item.metric)}: {item.reason}" for item in open_ones if item.reason
+    ]
     return Verdict(
         state=state,
         validity=validity_of(checks),

@@ -302,7 +302,9 @@ def _arms(plan: Plan) -> tuple[str, str]:
     if plan.compare is None:
         raise PlanError(
             "The plan compares nothing: it has no [compare].",
-            "Give one whose [compare] names a baseline and margins.",
+            "How many runs a gate takes, its own --dry-run says: abreast run PLAN --dry-run"
+            if plan.question == "regression"
+            else "Give one whose [compare] names a baseline and margins.",
         )
     others = [arm for arm in plan.arms if arm != plan.compare.baseline]
     return plan.compare.baseline, others[0]

@@ -142,10 +142,10 @@ def foreseen_runs(plan: Plan, seen: Mapping[str, float] | None = None) -> tuple[
         quantile = quantile_of(metric)
         if quantile is not None and math.isfinite(requests):
             tail = runs * requests * min(quantile, 1 - quantile)
-            if precision(int(tail)) != "enough":
+            if precision(int(tail + 1e-6)) != "enough":
                 said.append(
-                    f"{name}: about {tail:.0f} requests of a side lie beyond it; it takes "
-                    f"{_ENOUGH_BEYOND}. It ends in cannot tell."
+                    f"{name}: about {math.floor(tail + 1e-6)} requests of a side lie beyond it; "
+                    f"it takes {_ENOUGH_BEYOND}. It ends in cannot tell."
                 )
                 continue
         if seen and metric in seen:

@@ -25,7 +25,7 @@ from experiments import child, fingerprint, run_folder
 from experiments.errors import FAULT, AbreastError, EndpointError
 from experiments.local import config as endpoint_file
 from experiments.local import process as local_endpoint
-from experiments.plan import Plan
+from experiments.plan import Plan, check_variants
 from experiments.run_folder import RunFolder
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -134,6 +134,7 @@ def check_endpoint(plan: Plan, plan_path: Path) -> None:
             f'{plan.endpoint.config} is the endpoint "{described.name}".',
             "Make the two names the same.",
         )
+    check_variants(plan, described.variants)
 
 
 @dataclass(frozen=True, slots=True)

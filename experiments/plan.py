@@ -5,7 +5,7 @@ Every error names the file, the key, the value and the rule, and comes before th
 
 import ipaddress
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from experiments.arrivals import Traffic
-from experiments.errors import PlanError, naming
+from experiments.errors import EndpointError, PlanError, naming
 from experiments.questions import Capacity, Compare, Regression, of_its_first_probe
 from experiments.record import WARMUP
 from experiments.slo import Slo, Threshold, thresholds
@@ -258,6 +258,22 @@ class Plan(Table):
                 f"{self.limits.max_minutes:g}"
             )
         return self
+
+
+def check_variants(plan: Plan, variants: Collection[str]) -> None:
+    """Refuse a plan with an arm whose variant is none of an endpoint's.
+
+    Raises:
+        EndpointError: naming the arm and the variants that there are.
+    """
+    for arm, told_by in plan.arms.items():
+        variant = plan.variant_of(arm)
+        if told_by.request.endpoint_name is None and variant not in {None, *variants}:
+            raise EndpointError(
+                f'arms.{arm}: the endpoint "{plan.endpoint.name}" has no production variant '
+                f'"{variant}"; it has {", ".join(variants)}.',
+                f"Rename the arm, or say which variant it is: arms.{arm}.request.target_variant.",
+            )
 
 
 def find(plan: str) -> Path:

@@ -55,7 +55,7 @@ def run(
       abreast run my-plan.toml --set traffic.rate=50 --set traffic.duration=10m
     """
     from analysis import judge_probes
-    from analysis.looks import Watch
+    from analysis.looks import Watch, planned_looks
     from analysis.power import foreseen
     from experiments import capacity as search
     from experiments import launch, payloads, run_folder
@@ -83,7 +83,8 @@ def run(
         say(foreseen(loaded))
     launch.check_endpoint(loaded, path)
     if dry_run:
-        typer.echo(summary(loaded, len(bodies)))
+        looks = [f"looks      {planned_looks(loaded)}"] if until_decided else []
+        typer.echo("\n".join([summary(loaded, len(bodies)), *looks]))
         return
     with Progress(quiet=quiet) as progress:
         if loaded.question == "regression":

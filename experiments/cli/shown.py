@@ -22,22 +22,43 @@ def summary(plan: "Plan", payloads: int) -> str:
         + (f": {plan.baseline} is the baseline" if plan.baseline else ""),
         f"endpoint   {plan.endpoint.name} at {plan.endpoint.target}",
         f"arms       {arms}",
-        f"traffic    {traffic.routing}, {traffic.summary}, "
-        f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
-        f"requests   {'as many as it gives' if expected is None else f'about {expected:,.0f}'}, "
-        f"from {payloads:,} payloads, {traffic.concurrency:,} in flight at most",
     ]
+    if plan.question == "capacity":
+        lines.append(_of_a_search(plan, payloads))
+    else:
+        requests = "as many as it gives" if expected is None else f"about {expected:,.0f}"
+        lines += [
+            f"traffic    {traffic.routing}, {traffic.summary}, "
+            f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
+            f"requests   {requests}, from {payloads:,} payloads, "
+            f"{traffic.concurrency:,} in flight at most",
+        ]
     if plan.question == "regression":
-        lines.append(f"runs       {plan.gate.runs_per_side} a side, in {plan.gate.order}")
+        lines.append(_of_several_runs(plan))
     if asked := plan.gate if plan.question == "regression" else plan.compare:
         margins = (f"{metric} {margin:.2%}" for metric, margin in asked.margins.items())
         lines.append(f"guarded    {', '.join(margins)}")
-    if plan.question == "capacity":
-        asked_of = plan.capacity_asked
-        rates = f"at {asked_of.ladder} req/s" if asked_of.ladder else "for the highest rate"
-        lines.append(f"probes     {rates}; the traffic above is that of one of them")
     lines += [f"slo        {_asked(threshold)}" for threshold in plan.thresholds]
     return "\n".join(lines)
+
+
+def _of_a_search(plan: "Plan", payloads: int) -> str:
+    search = plan.capacity_asked
+    rates = f"at {search.ladder} req/s" if search.ladder else "for the highest rate, about twenty"
+    return (
+        f"probes     {rates}, from {payloads:,} payloads: "
+        f"each {plan.traffic.warmup:g} s warm-up and {search.probe:g} s or more measured"
+    )
+
+
+def _of_several_runs(plan: "Plan") -> str:
+    asked, expected = plan.gate, plan.traffic.expected_requests
+    runs = asked.runs_per_side * (2 if asked.order == "abba" else 1)
+    requests = "" if expected is None else f"about {runs * expected:,.0f} requests in "
+    return (
+        f"runs       {asked.runs_per_side} a side, in {asked.order}: {runs} of the above, "
+        f"{requests}{runs * plan.traffic.planned_s / 60:.1f} minutes"
+    )
 
 
 def _asked(threshold: "Threshold") -> str:
@@ -49,9 +70,12 @@ def _asked(threshold: "Threshold") -> str:
 
 
 def run_summary(path: Path) -> str:
-    """Say what a run folder holds, without judging it."""
+    """Say what a run folder holds, without judging it; of a folder of several, what each holds."""
     from analysis import read_run
+    from experiments import run_folder, series
 
+    if several := series.runs(run_folder.open_folder(path)):
+        return "\n\n".join(run_summary(each.path) for each in several)
     run = read_run(path)
     outcomes = run.requests["outcome"].value_counts()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -9,7 +9,7 @@ import botocore.exceptions as failures
 from botocore.config import Config
 
 from experiments.errors import EndpointError
-from experiments.plan import Endpoint, Plan
+from experiments.plan import Endpoint, Plan, check_variants
 from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for, url_of
 
 _WEIGHT_TOLERANCE = 0.001
@@ -148,14 +148,7 @@ def check_arms(plan: Plan, facts: EndpointFacts) -> None:
         return
     if plan.traffic.routing == "weighted":
         _check_weights(plan, facts)
-    for arm, told_by in plan.arms.items():
-        variant = plan.variant_of(arm)
-        if told_by.request.endpoint_name is None and variant not in {None, *facts.variants}:
-            raise EndpointError(
-                f'arms.{arm}: the endpoint "{plan.endpoint.name}" has no production variant '
-                f'"{variant}"; it has {", ".join(facts.variants)}.',
-                f"Rename the arm, or say which variant it is: arms.{arm}.request.target_variant.",
-            )
+    check_variants(plan, facts.variants)
 
 
 def _check_weights(plan: Plan, facts: EndpointFacts) -> None:

@@ -155,7 +155,8 @@ def test_an_endpoint_with_all_slots_in_flight_is_its_own_limit(series: Path):
     assert judge_probes(paths) == {95: "pass", 100: "pass", 222: "fail"}
     say(series, capacity={"ladder": [95, 100, 222]}, search_end="ladder")
     report = capacity(series)
-    assert (report.capacity.end, report.verdict.exit_code) == ("cliff", 0)
+    assert (report.capacity.end, report.verdict.exit_code) == ("smooth", 0)
+    assert report.capacity.low_rps == 100
     assert report.capacity.probes[2].left_out is None
 
 
@@ -180,8 +181,8 @@ def test_a_ladder_gives_the_rungs_and_no_interval(answered: Path):
     report = capacity(answered)
     found = report.capacity
     assert (found.rate_rps, found.interval) == (None, None)
-    assert (found.low_rps, found.high_rps) == (95, 104)
-    assert "carries 95 req/s on 1 instance within its SLO, and less than 104" in (
+    assert (found.low_rps, found.high_rps) == (100, 104)
+    assert "carries 100 req/s on 1 instance within its SLO, and less than 104" in (
         report.verdict.sentence
     )
     assert "Grey" not in html(report)
