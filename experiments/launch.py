@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiments import child, fingerprint, run_folder
-from experiments.errors import FAULT, AbreastError, EndpointError
+from experiments.errors import FAULT, AbreastError, EndpointError, naming
 from experiments.local import config as endpoint_file
 from experiments.local import process as local_endpoint
 from experiments.plan import Plan, check_variants
@@ -134,7 +134,8 @@ def check_endpoint(plan: Plan, plan_path: Path) -> None:
             f'{plan.endpoint.config} is the endpoint "{described.name}".',
             "Make the two names the same.",
         )
-    check_variants(plan, described.variants)
+    with naming(plan_path):
+        check_variants(plan, described.variants)
 
 
 @dataclass(frozen=True, slots=True)

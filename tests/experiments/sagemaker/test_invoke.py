@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import botocore.exceptions as failures
 import pytest
@@ -44,7 +44,11 @@ def endpoint_that_says(raw: bytes, *, close: bool = True) -> Iterator[str]:
                 connection.sendall(raw)
             except TimeoutError:
                 continue
-            if close:
+            if close:  # once the rest of the request has come, which else would be reset
+                connection.shutdown(socket.SHUT_WR)
+                with suppress(TimeoutError, ConnectionError):
+                    while connection.recv(65536):
+                        pass
                 return
 
     def serve() -> None:
