@@ -1,10 +1,11 @@
 """Every way a call can end becomes one outcome, as it arrives on the wire and through boto3."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import botocore.exceptions as failures
 import pytest
@@ -36,19 +37,25 @@ def endpoint_that_says(raw: bytes, *, close: bool = True) -> Iterator[str]:
     listener.settimeout(0.2)
     done = threading.Event()
 
-    def answer_all(connection: socket.socket) -> None:
+    def hears_a_request(connection: socket.socket) -> bool:
+        heard = b""
         while not done.is_set():
+            head, blank, body = heard.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            if blank and len(body) >= int(length[1] if length else 0):
+                return True
             try:
-                if not connection.recv(65536):
-                    return
-                connection.sendall(raw)
+                if not (more := connection.recv(65536)):
+                    return False
             except TimeoutError:
                 continue
-            if close:  # once the rest of the request has come, which else would be reset
-                connection.shutdown(socket.SHUT_WR)
-                with suppress(TimeoutError, ConnectionError):
-                    while connection.recv(65536):
-                        pass
+            heard += more
+        return False
+
+    def answer_all(connection: socket.socket) -> None:
+        while hears_a_request(connection):
+            connection.sendall(raw)
+            if close:
                 return
 
     def serve() -> None:
