@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.compare import LATENCY_METRICS
+from analysis.compare import metrics_of
 from analysis.conditions import alike
 from analysis.read import Run
 from analysis.results import (
@@ -101,10 +101,9 @@ def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Repor
         refusal = "One complete run does not show how much runs differ; make at least 2."
     measures = measures_of(kept[0])
     asked = [
-        (metric, measure, guarded.get(metric) if measure == measures[0] else None)
+        (metric, measure, margin)
         for measure in measures
-        for metric in dict.fromkeys((*LATENCY_METRICS, *guarded))
-        if metric != ERROR_RATE
+        for metric, margin in metrics_of(first, measure, guarded).items()
     ]
     differences = [
         compared(baseline, arm, metric, measure, design="blocks", margin=margin, refusal=refusal)

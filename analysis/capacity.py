@@ -23,7 +23,7 @@ from analysis.results import (
     State,
     Verdict,
 )
-from analysis.scaling import instances_of, scaled_since, suspend
+from analysis.scaling import described_as, instances_of, scaled_since, suspend
 from analysis.sizing import size
 from analysis.summary import cannot_tell, error_kinds, run_info
 from analysis.validity import validity_of
@@ -133,9 +133,9 @@ def _answer(
     reason = _no_sizing(plan, arm, found, instances) if is_trusted else _NOTHING_TO_SIZE_BY
     sizing = None
     if reason is None and instances and low_rps:
-        sizing = size(plan, arm, low_rps, instances)
+        sizing = size(plan, arm, low_rps, instances, rates)
     variant = (
-        run.manifest.get("endpoint", {}).get("variants", {}).get(plan.variant_of(arm) or "", {})
+        run.manifest.get("endpoint", {}).get("variants", {}).get(described_as(run, arm) or "", {})
     )
     return Capacity(
         arm=arm,
@@ -216,7 +216,7 @@ def _same_throughout(probes: Sequence[Probe]) -> tuple[Check, ...]:
     if len(seen) > 1:
         counts = fmt.joined(sorted("an unknown number of" if n is None else str(n) for n in seen))
         moved = [f"from probe to probe there were {counts} instances"]
-    step = suspend(first.plan.endpoint.name, first.plan.variant_of(arm) or arm)
+    step = suspend(first.plan.endpoint.name, described_as(first, arm) or arm)
     return tuple(
         Check("scaling_between", "Instances held between probes", "fail", finding, step)
         for finding in moved[:1]

@@ -1,7 +1,8 @@
 """Which arm is faster, by how much, and how sure: the comparison of the arms of one run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,11 @@ from analysis.differences import unknown, with_rates, with_ratio
 from analysis.error_rates import ErrorRates, error_rate_difference
 from analysis.looks import settled
 from analysis.noise import MEMORY_S, Refusal, Signs, assumption, draw_signs
-from analysis.paired import band_of, conflict, smoothed_ratio
+from analysis.over_time import over_time, who_answered
+from analysis.paired import Ramps, band_of, conflict, ramps_of, smoothed_ratio
 from analysis.read import Run
+from analysis.reconcile import cloudwatch_of
+from analysis.render.format import counted
 from analysis.results import (
     SCHEMA_VERSION,
     Answers,
@@ -28,17 +32,19 @@ from analysis.samples import (
     failures,
     latencies,
     latency_rows,
+    measure_of,
     measures_of,
     outcome_rows,
     pairs,
 )
 from analysis.slo import judge_slo
-from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
+from analysis.stopped import stopped
+from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info, with_cost
 from analysis.swap import Swap, shift
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
 from experiments.errors import PlanError
-from experiments.plan import quantile_of
+from experiments.plan import OF_FIRST_BYTE, Plan, quantile_of
 
 LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
 SHIFT_QUANTILES = (
@@ -52,13 +58,17 @@ _SEED = 20_260_101
 """Of the sign flips: fixed, so that the same records always give the same verdict."""
 
 METHOD = (
-    "Requests close in time share their luck, so the unit is the time window: the measured phase "
-    "is cut into 60 windows by scheduled time, and each window scores how far the arms differ.",
-    "A p-value is the share of 10,000 random swaps of the arms' names, window by window, that give "
-    "a sum of scores as large as the one seen, after inflating for autocorrelation; the larger of "
-    "the p-values at 60 and at 20 windows counts, and on runs shorter than 60 times what noise "
-    "lasts that of an equal-weighted-cosine test too. Where noise leaves fewer than five "
-    "independent windows, Student's t with so few degrees of freedom stands in for the swaps.",
+    "Requests close in time share their luck, so the unit is the time window. The arms differ "
+    "where swapping their names at random, window by window, seldom gives as large a difference. "
+    "An interval holds every change that this test does not reject. Where several metrics are "
+    "guarded, a p-value counts for less, so that more of them give no more false alarms.",
+    "The measured phase is cut into 60 windows by scheduled time, and each window scores how far "
+    "the arms differ. A p-value is the share of 10,000 random swaps of the arms' names, window by "
+    "window, that give a sum of scores as large as the one seen, after inflating for "
+    "autocorrelation; the larger of the p-values at 60 and at 20 windows counts, and on runs "
+    "shorter than 60 times what noise lasts that of an equal-weighted-cosine test too. Where noise "
+    "leaves fewer than five independent windows, Student's t with so few degrees of freedom stands "
+    "in for the swaps.",
     "An interval holds every ratio that this test does not reject at its level; a side on which "
     "it rejects none is unbounded.",
     "A request that timed out lasted at least as long as it was waited for: a percentile that "
@@ -70,6 +80,11 @@ OF_PAIRS = (
     "A percentile smoothed over its neighbours uses how far apart the answers to one payload are, "
     "and so its interval is narrower; it estimates nearly, not exactly, the same. The percentile "
     "itself decides."
+)
+OF_STREAMS = (
+    "TTFB, the time to the first byte, ends when the first part of a streamed answer is read, and "
+    "begins where the time of the whole does. One that timed out before its first part counts as "
+    "longer than any."
 )
 ANOTHER_DEPLOYMENT = (
     "Whether another deployment of the same models would give the same: this is one deployment of "
@@ -115,7 +130,12 @@ class Comparison:
         # Drawing loads matplotlib, which a verdict does without.
         from analysis.render import html
 
-        return html.render(self.report)
+        # In a frame, since the page's styles would change the notebook's.
+        page = escape(html.render(self.report))
+        return (
+            f'<iframe srcdoc="{page}" title="Report of run {escape(self.report.run.id)}" '
+            'style="width: 100%; height: 48rem; border: 0"></iframe>'
+        )
 
 
 def compare(run: Run) -> Comparison:
@@ -141,7 +161,7 @@ def compare(run: Run) -> Comparison:
         run=run_info(run, rows),
         verdict=judge(differences, checks, answers),
         checks=checks,
-        arms=tuple(arm_summary(run, rows, arm) for arm in run.plan.arms),
+        arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
         differences=tuple(differences),
         shifts=found.shifts,
         slo=judge_slo(run, rows),
@@ -150,11 +170,15 @@ def compare(run: Run) -> Comparison:
         method=(
             *METHOD,
             *([OF_PAIRS] if any(item.smoothed for item in differences) else []),
+            *([OF_STREAMS] if run.plan.is_streamed else []),
             f"{assumption(memory_s).capitalize()}.",
         ),
         cannot_tell=(ANOTHER_DEPLOYMENT, *cannot_tell(run)),
+        over_time=over_time(run),
+        who_answered=who_answered(run, rows),
+        cloudwatch=cloudwatch_of(run),
     )
-    return Comparison(report=settled(run, report))
+    return Comparison(report=stopped(run, settled(run, report)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,29 +204,28 @@ def _of_arms(run: Run, rows: pd.DataFrame) -> _Found:
 
 
 def _of_latency(run: Run, known: pd.DataFrame, arm: str, measure: Measure, signs: Signs) -> _Found:
-    """Compare one measure of latency; only the first of a run's measures is guarded."""
+    """Compare one measure of latency; service time that stands beside others is not guarded."""
     asked = run.plan.comparison
     memory_s = asked.memory or MEMORY_S
-    is_judged = measure == measures_of(run)[0]
+    is_first = measure == measures_of(run)[0]
+    is_judged = is_first or measure == "first_byte"
     is_paired = is_judged and run.plan.traffic.routing == "paired"
     timed = latencies(run, known, asked.baseline, arm, measure)
     paired = pairs(run, known, asked.baseline, arm, measure) if is_paired else None
-    guarded = asked.margins if is_judged else {}
+    ramps = ramps_of(paired.latencies.sample) if paired else None
     differences: list[Difference] = []
     warnings: list[str] = []
-    for metric in dict.fromkeys((*LATENCY_METRICS, *guarded)):
-        if metric == "error_rate":
-            continue
+    for metric, margin in metrics_of(run.plan, measure, asked.margins).items():
         found = timed.ratio(metric, signs, memory_s)
-        item = with_ratio(unknown(run.plan, arm, metric, measure, guarded.get(metric)), found)
+        item = with_ratio(unknown(run.plan, arm, metric, measure, margin), found)
         if isinstance(found, Swap):
-            if metric in guarded:
+            if margin is not None:
                 warnings += [said for said in (found.noise.label, found.noise.warning) if said]
-            if paired:
-                smoothed = _smoothed(paired, metric, found.ratio, signs, memory_s)
+            if paired and ramps:
+                smoothed = _smoothed(paired, ramps, metric, found.ratio, signs, memory_s)
                 item = replace(item, smoothed=smoothed)
         differences.append(item)
-    seen = [q for q in SHIFT_QUANTILES if is_judged and timed.hidden(q) is None]
+    seen = [q for q in SHIFT_QUANTILES if is_first and timed.hidden(q) is None]
     return _Found(
         differences=tuple(differences),
         shifts=shift(timed.sample, seen, arm=arm, signs=signs, memory_s=memory_s),
@@ -210,8 +233,17 @@ def _of_latency(run: Run, known: pd.DataFrame, arm: str, measure: Measure, signs
     )
 
 
+def metrics_of(
+    plan: Plan, measure: Measure, margins: Mapping[str, float]
+) -> dict[str, float | None]:
+    """List the metrics of one latency that are shown and guarded, with their margins."""
+    prefix = OF_FIRST_BYTE if measure == "first_byte" else ""
+    shown: dict[str, float | None] = {f"{prefix}{metric}": None for metric in LATENCY_METRICS}
+    return shown | {m: margin for m, margin in margins.items() if measure_of(plan, m) == measure}
+
+
 def _smoothed(
-    paired: Pairs, metric: str, raw: Estimate, signs: Signs, memory_s: float
+    paired: Pairs, ramps: Ramps, metric: str, raw: Estimate, signs: Signs, memory_s: float
 ) -> Smoothed | None:
     quantile = quantile_of(metric)
     if quantile is None or quantile < 0.5:
@@ -220,7 +252,7 @@ def _smoothed(
     sample = paired.latencies.sample
     if paired.latencies.hidden(band[1]):
         return None
-    found = smoothed_ratio(sample, quantile, signs=signs, memory_s=memory_s)
+    found = smoothed_ratio(ramps, quantile, signs=signs, memory_s=memory_s)
     if isinstance(found, Refusal):
         return None
     return Smoothed(
@@ -243,15 +275,17 @@ def _of_errors(run: Run, sent: pd.DataFrame, arm: str, signs: Signs) -> Iterator
     memory_s = run.plan.comparison.memory or MEMORY_S
     failed = sent[sent["outcome"] != "ok"]
     either = failed[failed["arm"].isin([baseline, arm]) | failed["arm"].isna()]
-    for kind in (None, *either["outcome"].astype(str).value_counts().index):
-        sample = failures(run, sent, baseline, arm, kind)
-        found = error_rate_difference(sample, signs=signs, memory_s=memory_s)
+    kinds = list(either["outcome"].astype(str).value_counts().index)
+    for kind in (None, *kinds):
+        if kind is None or len(kinds) > 1:  # where there is one kind, its rate is that of all
+            sample = failures(run, sent, baseline, arm, kind)
+            found = error_rate_difference(sample, signs=signs, memory_s=memory_s)
         of_kind = either if kind is None else either[either["outcome"] == kind]
         if unnamed := int(of_kind["arm"].isna().sum()):
             # They may be either arm's; rates that leave them out would be too low.
             found = ErrorRates(
                 failed=unnamed,
-                reason=f"{unnamed} failed requests do not name the variant that they met.",
+                reason=f"{counted(unnamed, 'failed request')} did not name the variant met.",
             )
         metric = "error_rate" if kind is None else f"error_rate.{kind}"
         margin = run.plan.comparison.guarded["error_rate"] if kind is None else None

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from analysis.read import Run
 from analysis.results import Check
+from analysis.scaling import described_as
 from analysis.validity import check_run
 from analysis.verdict import untrusted
 from experiments.errors import RunFolderError
@@ -14,7 +15,7 @@ INSTANCE_TYPE = "instance type of the arms"
 
 def conditions(run: Run, arm: str) -> dict[str, str]:
     """Give all that an arm of a run must share with what it is compared with, by name."""
-    variant = run.plan.variant_of(arm)
+    variant = described_as(run, arm)
     shares = {name: each.share for name, each in run.plan.arms.items()}
     found = {"share of traffic": f"{shares[arm] / sum(shares.values()):.3g}"}
     for key, value in run.manifest.get("conditions", {}).items():

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from scipy.stats import beta, binomtest
 
 from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value, too_short
+from analysis.render.format import counted
 from analysis.results import Estimate, Interval
 from analysis.windows import Sample, WindowedArm, differences
 
@@ -60,8 +61,8 @@ def error_rate_difference(
                 interval=_apart(failures, (baseline.size, arm.size), 0.95),
                 interval_90=_apart(failures, (baseline.size, arm.size), 0.90),
             ),
-            reason=f"Only {found.failed} requests failed; fewer than {_FEWEST_FAILURES} carry no "
-            "test.",
+            reason=f"Only {counted(found.failed, 'request')} failed; fewer than "
+            f"{_FEWEST_FAILURES} carry no test.",
         )
     pooled = found.failed / (baseline.size + arm.size)
     score = differences(baseline.counts, baseline.sums, arm.counts, arm.sums)

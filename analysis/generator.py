@@ -13,6 +13,7 @@ from analysis.read import Run
 from analysis.render.format import count, latency, number, share
 from analysis.results import Check
 from analysis.windows import WINDOWS
+from experiments.record import NO_DESCRIPTOR
 
 LATE_MS = 5.0
 LATE_SHARE_OF_MEDIAN = 0.05
@@ -32,17 +33,22 @@ MOST_UNEXPLAINED = 0.1
 
 def check_generator(run: Run, rows: pd.DataFrame) -> tuple[Check | None, ...]:
     """Make the checks of what sent the measured `rows`; `None` where one does not apply."""
-    return (_kept_up(run, rows), _slots(run, rows), _in_flight(run, rows), _connections(run, rows))
+    return (
+        _kept_up(run, rows), _descriptors(run), _slots(run, rows), _in_flight(run, rows),
+        _connections(run, rows),
+    )  # fmt: skip
 
 
 def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
-    wanted = ["slots_busy", "service_ms", "lateness_ms"]
+    wanted = ["worker", "slots_busy", "service_ms", "lateness_ms"]
     sent = rows.loc[rows["outcome"] != "dropped", wanted]
     title = "Generator kept up"
     if rows.empty:
         said = "no request was sent in the measured phase"
+        if run.manifest["ended_as"] == "failing":  # which is judged by all of its requests
+            return Check("generator", title, "warn", said, "See which arm failed.")
         return Check("generator", title, "fail", said, "Run longer than the warm-up.")
-    free = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
+    free = sent[~_found_no_slot(run, sent)]
     bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
     late_requests = int((free["lateness_ms"] > bound_ms).sum())
     late = late_requests / max(len(free), 1)
@@ -67,6 +73,25 @@ def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
     is_late = late > MOST_LATE and late_requests >= FEWEST_LATE
     state: Literal["ok", "warn", "fail"] = "fail" if is_late else "warn" if steps else "ok"
     return Check("generator", title, state, said, " ".join(steps) or None)
+
+
+def _descriptors(run: Run) -> Check | None:
+    """Requests that this side had no socket for are no failures of an arm."""
+    errors = run.requests["error"].dropna().astype(str)
+    without = int(errors.str.contains(NO_DESCRIPTOR, regex=False).sum())
+    if without == 0:
+        return None
+    every = count(len(run.requests))
+    finding = f"{count(without)} of {every} requests were not sent for want of one"
+    step = "Raise the limit of open files (ulimit -n) well above traffic.slots, and run again."
+    return Check("descriptors", "File descriptors", "fail", finding, step)
+
+
+def _found_no_slot(run: Run, rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether each request found all slots busy: those of its worker, where there are several."""
+    own = {worker["rank"]: worker["slots"] for worker in run.manifest.get("workers", ())}
+    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
+    return rows["slots_busy"] >= (rows["worker"].map(own) if own else slots)
 
 
 def _held_up(run: Run) -> list[str]:
@@ -137,18 +162,22 @@ def _connections(run: Run, rows: pd.DataFrame) -> Check | None:
 def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
     if run.plan.traffic.is_closed:
         return None  # each user is a slot, and waits for no other
-    slots = run.manifest.get("slots", run.plan.traffic.concurrency)
-    without = int((rows["slots_busy"] >= slots).sum())
+    slots, of = run.manifest.get("slots", run.plan.traffic.concurrency), ""
+    if workers := run.manifest.get("workers"):
+        slots, of = max(worker["slots"] for worker in workers), " of its worker"
+    without = int(_found_no_slot(run, rows).sum())
     title = "A slot was free"
     if without == 0:
         most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0
-        return Check("slots", title, "ok", f"at most {count(most)} of {count(slots)} in flight")
+        finding = f"at most {count(most)} of {count(slots)} in flight"
+        return Check("slots", title, "ok", f"{finding}, on each worker" if of else finding)
     came_of_it = (
         "were dropped"
         if run.plan.traffic.overflow == "drop"
         else "waited on this side; response time counts the wait"
     )
-    busy = f"{count(without)} of {count(len(rows))} requests found all {count(slots)} slots busy"
+    every = f"all {count(slots)} slots{of}"
+    busy = f"{count(without)} of {count(len(rows))} requests found {every} busy"
     return Check(
         "slots",
         title,
@@ -169,7 +198,7 @@ def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
         (rows["outcome"] != "dropped") & rows["ended_ms"].notna(),
         ["worker", "slots_busy", "scheduled_ms", "started_ms"],
     ]
-    sent = sent[sent["slots_busy"] < run.manifest.get("slots", run.plan.traffic.concurrency)]
+    sent = sent[~_found_no_slot(run, sent)]
     if len(sent) < WINDOWS or "locustfile" in run.manifest:
         return None
     every = run.requests.loc[

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+from analysis.compare import OF_STREAMS
 from analysis.noise import MEMORY_S, guard_of
+from analysis.over_time import over_time, who_answered
 from analysis.read import Run
+from analysis.reconcile import cloudwatch_of
 from analysis.render import format as fmt
 from analysis.results import SCHEMA_VERSION, Check, Report, SloResult, State, Verdict
 from analysis.slo import judge_slo
-from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info
+from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info, with_cost
 from analysis.validity import check_run, memory_check, validity_of
 from analysis.verdict import EXIT_CODES, untrusted
 
@@ -41,14 +44,17 @@ def load_test(run: Run) -> Report:
         run=run_info(run, rows),
         verdict=_verdict(run, results, checks),
         checks=checks,
-        arms=tuple(arm_summary(run, rows, arm) for arm in run.plan.arms),
+        arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
         differences=(),
         shifts=(),
         slo=results,
         answers=None,
         errors=error_kinds(rows),
-        method=METHOD,
+        method=(*METHOD, *([OF_STREAMS] if run.plan.is_streamed else [])),
         cannot_tell=(RARE, *cannot_tell(run)),
+        over_time=over_time(run),
+        who_answered=who_answered(run, rows),
+        cloudwatch=cloudwatch_of(run),
     )
 
 
@@ -97,7 +103,8 @@ def _kept_words(results: Sequence[SloResult]) -> str:
             said.append(f"{failed} failed (limit {fmt.share(worst.allowed)})")
         elif worst.value_ms is not None:
             limit = fmt.latency(worst.limit_ms)
-            said.append(f"{worst.metric} {fmt.latency(worst.value_ms)} (limit {limit})")
+            found = f"{fmt.metric_word(metric)} {fmt.latency(worst.value_ms)}"
+            said.append(f"{found} (limit {limit})")
     return fmt.joined(said) if said else "no limit was missed by more than may"
 
 

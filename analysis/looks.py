@@ -17,8 +17,15 @@ from analysis.error_rates import error_rate_difference
 from analysis.noise import MEMORY_S, Refusal, measure_noise, precision
 from analysis.read import Run, read_run
 from analysis.render import format as fmt
-from analysis.results import Difference, Estimate, Interval, Measure, Report
-from analysis.samples import Latencies, failures, latencies, latency_rows, outcome_rows
+from analysis.results import Difference, Estimate, Interval, Report
+from analysis.samples import (
+    Latencies,
+    failures,
+    latencies,
+    latency_rows,
+    measure_of,
+    outcome_rows,
+)
 from analysis.sequential import (
     ALPHA,
     BOUNDS,
@@ -284,9 +291,8 @@ def _up_to(run: Run, end_s: float) -> Run:
 
 def _guarded(plan: Plan) -> list[Difference]:
     """Give the guarded metrics of every arm, of which nothing is known yet."""
-    measure: Measure = "service" if plan.traffic.is_closed else "response"
     return [
-        unknown(plan, arm, metric, "outcome" if metric == "error_rate" else measure, margin)
+        unknown(plan, arm, metric, measure_of(plan, metric), margin)
         for arm in plan.arms
         if arm != plan.comparison.baseline
         for metric, margin in plan.comparison.guarded.items()

@@ -41,6 +41,23 @@ class _Ramp:
         return np.asarray(above + inside / 2 + distance / (2 * half))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ramps:
+    """Complete pairs, prepared once for every percentile that is smoothed."""
+
+    pairs: Sample
+    baseline: _Ramp
+    arm: _Ramp
+
+
+def ramps_of(pairs: Sample) -> Ramps:
+    """Prepare complete pairs, both requests of each in one window.
+
+    So the arms have equally many in every window.
+    """
+    return Ramps(pairs, _ramp(pairs.baseline), _ramp(pairs.arm))
+
+
 def band_of(quantile: float) -> tuple[float, float]:
     """The quantiles that a quantile of one half or more is smoothed over."""
     beyond = 1 - quantile
@@ -49,26 +66,22 @@ def band_of(quantile: float) -> tuple[float, float]:
 
 
 def smoothed_ratio(
-    pairs: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+    ramps: Ramps, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> Swap | Refusal:
-    """The ratio of the arms' smoothed quantiles, with its intervals.
-
-    `pairs` holds complete pairs only, both requests of each in one window, so that the arms have
-    equally many in every window.
-    """
-    return with_intervals(smoothed_test(pairs, quantile, signs=signs, memory_s=memory_s))
+    """The ratio of the arms' smoothed quantiles, with its intervals."""
+    return with_intervals(smoothed_test(ramps, quantile, signs=signs, memory_s=memory_s))
 
 
 def smoothed_test(
-    pairs: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+    ramps: Ramps, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> SwapTest | Refusal:
     """The test behind `smoothed_ratio`, without its intervals."""
+    pairs, baseline, arm = ramps.pairs, ramps.baseline, ramps.arm
     tail_requests = beyond(pairs, quantile)
     if precision(tail_requests) == "refused":
         return Refusal(reason="Too few complete pairs.", tail_requests=tail_requests)
     if min(pairs.baseline.ordered[0], pairs.arm.ordered[0]) <= 0:
         return Refusal(reason="A latency of 0 has no ratio to another.")
-    baseline, arm = _ramp(pairs.baseline), _ramp(pairs.arm)
     half = _half_width(pairs, quantile)
     share, size = 1 - quantile, pairs.smaller
 
@@ -106,7 +119,8 @@ def conflict(raw: Estimate, smoothed: Estimate) -> str | None:
 
 
 def _ramp(arm: WindowedArm) -> _Ramp:
-    logs = np.log(arm.ordered)
+    with np.errstate(divide="ignore"):  # a latency of 0, which is refused later
+        logs = np.log(arm.ordered)
     by_place = logs[arm.places % arm.size]
     return _Ramp(arm, logs, np.concatenate([[0.0], np.cumsum(by_place)]))
 

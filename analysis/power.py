@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy.special import ndtri
@@ -11,7 +11,8 @@ from scipy.special import ndtri
 from analysis.compare import LATENCY_METRICS
 from analysis.noise import MEMORY_S, Refusal, draw_signs
 from analysis.read import Run
-from analysis.samples import latencies, latency_rows
+from analysis.results import Measure
+from analysis.samples import Latencies, latencies, latency_rows, measure_of
 from analysis.scatter import (
     ALIKE,
     FOUND,
@@ -27,7 +28,7 @@ from analysis.scatter import (
 )
 from analysis.swap import Swap
 from experiments.errors import PlanError
-from experiments.plan import Plan
+from experiments.plan import Plan, is_of_first_byte
 
 DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
 
@@ -124,8 +125,14 @@ def power_of_plan_like(plan: Plan, run: Run) -> Power:
     independent requests have, and no other.
 
     Raises:
-        PlanError: the plan or the run's plan compares nothing.
+        PlanError: the plan or the run's plan compares nothing, or the run is of no streams.
     """
+    _require_comparison(plan)
+    if any(map(is_of_first_byte, plan.comparison.margins)) and not run.plan.is_streamed:
+        raise PlanError(
+            f"{run.path}: its answers came whole, so it says nothing of a stream's first byte.",
+            "Give --like a run of streams, or leave out the margins of ttfb.",
+        )
     ratios = _ratios(run)
 
     def noisiest(pair: Rates, _: str, metric: str) -> Scatter:
@@ -208,13 +215,17 @@ def _ratios(run: Run) -> dict[str, _Ratio]:
     _require_comparison(run.plan, f"{run.path}: ")
     signs = draw_signs(np.random.default_rng(0))
     baseline, memory_s = run.plan.comparison.baseline, _memory_s(run.plan)
-    is_closed, known = run.plan.traffic.is_closed, latency_rows(run.measured)
-    samples = {
-        arm: latencies(run, known, baseline, arm, "service" if is_closed else "response")
-        for arm in run.plan.arms
-        if arm != baseline
-    }
-    return {arm: partial(s.ratio, signs=signs, memory_s=memory_s) for arm, s in samples.items()}
+    known = latency_rows(run.measured)
+
+    @cache
+    def sample(arm: str, measure: Measure) -> Latencies:
+        return latencies(run, known, baseline, arm, measure)
+
+    def ratio(arm: str, metric: str) -> Swap | Refusal:
+        timed = sample(arm, measure_of(run.plan, metric))
+        return timed.ratio(metric, signs=signs, memory_s=memory_s)
+
+    return {arm: partial(ratio, arm) for arm in run.plan.arms if arm != baseline}
 
 
 def _scatter(run: Run, arm: str, metric: str, ratios: dict[str, _Ratio]) -> Scatter:

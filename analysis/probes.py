@@ -12,12 +12,12 @@ import pandas as pd
 from analysis.rates import Observed, judge_rate
 from analysis.read import JUDGED, Run, read_run
 from analysis.results import Check, RateCall, RateFound
+from analysis.samples import until_good_ms
 from analysis.validity import check_run
+from experiments.slo import slowest_ms
 
 _GENERATORS_OWN = ("generator", "in_flight")
 _TAKEN_BY_THE_ENDPOINT = "slots"
-_SLOWEST_MS = 1e3
-"""Taken for the slowest answer where the SLO limits failures only."""
 
 
 class Probe(NamedTuple):
@@ -62,8 +62,8 @@ def read_probe(path: Path) -> Probe | None:
     rate_rps = run.plan.traffic.rate or 0.0
     # Slots enough for all that a kept limit has in flight are full only where the endpoint breaks
     # it (Little's law); fewer may be full of requests that it answers in time.
-    slowest_ms = max(each.limit_ms or 0.0 for each in run.plan.thresholds) or _SLOWEST_MS
-    has_slots = run.manifest.get("slots", 0) >= rate_rps * slowest_ms / 1e3
+    longest_ms = slowest_ms(run.plan.thresholds) or np.inf
+    has_slots = run.manifest.get("slots", 0) >= rate_rps * longest_ms / 1e3
     own = _GENERATORS_OWN if has_slots else (*_GENERATORS_OWN, _TAKEN_BY_THE_ENDPOINT)
     in_the_way = [c.finding for c in checks if c.name in own and c.state != "ok"]
     return Probe(
@@ -78,12 +78,12 @@ def read_probe(path: Path) -> Probe | None:
 def _observed(run: Run, rows: pd.DataFrame) -> Observed:
     at_s = rows["scheduled_ms"].to_numpy() / 1e3 - run.start_s
     ended_s = rows["ended_ms"].to_numpy() / 1e3 - run.start_s
-    is_good = (rows["outcome"] == "ok").to_numpy()
     return Observed(
         at_s=at_s,
-        latency_ms=np.where(is_good, rows["response_ms"].to_numpy(), np.inf),
+        latency_ms=until_good_ms(rows, "response_ms"),
         ended_s=np.where(np.isnan(ended_s), at_s, ended_s),
         length_s=run.end_s - run.start_s,
+        ttfb_ms=until_good_ms(rows, "ttfb_ms") if run.plan.is_streamed else np.empty(0),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.clustered import clustered_share
 from analysis.results import Interval, LimitAtRate, RateCall, RateFound, SloCall
 from analysis.windows import Floats
+from experiments.plan import is_of_first_byte
 from experiments.slo import Threshold
 
 LEVEL = 0.95
@@ -26,13 +27,15 @@ Kendall's S)."""
 class Observed(NamedTuple):
     """One probe: when each request was due, how long it took (for ever where it failed), its end.
 
-    Times are in seconds from the start of what is measured, which lasts `length_s`.
+    Times are in seconds from the start of what is measured, which lasts `length_s`. Of streams
+    `ttfb_ms` is how long the first byte took.
     """
 
     at_s: Floats
     latency_ms: Floats
     ended_s: Floats
     length_s: float
+    ttfb_ms: Floats = np.empty(0)
 
 
 def judge_rate(
@@ -70,13 +73,19 @@ def _joined(probes: Sequence[Observed]) -> Observed:
     starts_s = np.cumsum([0.0, *(probe.length_s for probe in probes)])
     shifted = [p._replace(at_s=p.at_s + s) for p, s in zip(probes, starts_s, strict=False)]
     nothing = Observed(np.empty(0), np.empty(0), np.empty(0), 0.0)
-    at_s, latency_ms, ended_s, _ = map(list, zip(nothing, *shifted, strict=True))
+    at_s, latency_ms, ended_s, _, ttfb_ms = map(list, zip(nothing, *shifted, strict=True))
     return Observed(
-        np.concatenate(at_s), np.concatenate(latency_ms), np.concatenate(ended_s), starts_s[-1]
+        np.concatenate(at_s),
+        np.concatenate(latency_ms),
+        np.concatenate(ended_s),
+        starts_s[-1],
+        np.concatenate(ttfb_ms),
     )
 
 
 def _limit(asked: Threshold, seen: Observed, limits: int) -> LimitAtRate:
+    if is_of_first_byte(asked.metric):
+        seen = seen._replace(latency_ms=seen.ttfb_ms)
     worst_ms = np.inf if asked.limit_ms is None else asked.limit_ms
     missed = (seen.latency_ms > worst_ms) | np.isinf(seen.latency_ms)
     found = clustered_share(seen.at_s, missed.astype(float), start_s=0.0, end_s=seen.length_s)
@@ -88,7 +97,7 @@ def _limit(asked: Threshold, seen: Observed, limits: int) -> LimitAtRate:
         call = "broken"
     value_ms, value_interval = None, None
     if asked.limit_ms is not None:
-        value_ms = _quantile(seen.latency_ms, 1 - asked.allowed)
+        value_ms = quantile_ms(seen.latency_ms, 1 - asked.allowed)
         value_interval = _value_interval(seen, asked.allowed)
     return LimitAtRate(
         metric=asked.metric,
@@ -111,13 +120,14 @@ def _value_interval(seen: Observed, beyond: float) -> Interval:
     share = clustered_share(seen.at_s, is_beyond, start_s=0.0, end_s=seen.length_s)
     low, high = share.bounds(LEVEL)
     return Interval(
-        low=_quantile(latency_ms, max(1 - high, 0.0)),
-        high=_quantile(latency_ms, min(1 - low, 1.0)) if low > 0 else None,
+        low=quantile_ms(latency_ms, max(1 - high, 0.0)),
+        high=quantile_ms(latency_ms, min(1 - low, 1.0)) if low > 0 else None,
         level=2 * LEVEL - 1,
     )
 
 
-def _quantile(latency_ms: Floats, quantile: float) -> float | None:
+def quantile_ms(latency_ms: Floats, quantile: float) -> float | None:
+    """Give a quantile of latencies of which some may last for ever; `None`: it is one of those."""
     value = float(np.quantile(latency_ms, quantile, method="inverted_cdf"))
     return value if np.isfinite(value) else None
 

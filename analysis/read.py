@@ -4,7 +4,8 @@ Reading changes nothing on disk. A run that crashed or has not ended is read as 
 go, and its counts say what is not there.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ JUDGED = (
     "slots_busy", "worker",
 )  # fmt: skip
 """The columns of a record that a verdict rests on."""
+_PART = 100_000
+_OF_STREAMS = ("first_byte_ns", "chunks", "longest_gap_ns")
 _REPEATED = [
     "phase", "arm", "variant_asked", "variant_invoked", "outcome", "error", "content_type",
     "prediction",
@@ -38,8 +41,10 @@ class Run:
 
     `requests` has a row for each record, in the order of the schedule: the columns of
     `experiments.record.Record` with times in milliseconds (`scheduled_ms`, ...), and
-    `response_ms`, `service_ms` and `lateness_ms` beside them. `health` has a row for each second
-    of the generator. `labels` maps a payload's id to the true answer, where one is known.
+    `response_ms`, `service_ms` and `lateness_ms` beside them; of streams also `ttfb_ms`, to the
+    first part from where the run's latency counts, or to the end where no part came. `health` has
+    a row for each second of the generator. `labels` maps a payload's id to the true answer, where
+    one is known.
     """
 
     path: Path
@@ -67,6 +72,20 @@ class Run:
         if is_measured[first:after].all():
             return self.requests.iloc[first:after]  # which copies nothing
         return self.requests[is_measured]
+
+    @property
+    def timeline(self) -> list[dict[str, Any]]:
+        """What happened beside requests, in its order; a line that was cut is left out."""
+        path = RunFolder(self.path).timeline
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    @property
+    def cold(self) -> pd.DataFrame:
+        """The first request to each target, with the columns of `requests`; none is judged."""
+        path = RunFolder(self.path).cold
+        table = run_folder.read_stream(path)[0] if path.is_file() else None
+        return _in_milliseconds((SCHEMA.empty_table() if table is None else table).to_pandas())
 
     @property
     def decided(self) -> dict[str, Any] | None:
@@ -103,6 +122,8 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
     manifest = run_folder.read_manifest(folder)
     try:
         plan = Plan.model_validate(manifest["plan"])
+        if columns is not None and plan.is_streamed:
+            columns = (*columns, *_OF_STREAMS)
         table = _table(folder.requests, folder, "requests", SCHEMA, columns)
         health = _table(folder.health, folder, "health", HEALTH_SCHEMA)
         labels = _labels(folder)
@@ -113,12 +134,12 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
     _refuse_lost_files(folder, manifest, table.num_rows)
     table = _in_order(table)
     # Column by column, each let go of when it is converted.
-    requests = _in_milliseconds(table.to_pandas(split_blocks=True, self_destruct=True))
+    requests = _requests(table.to_pandas(split_blocks=True, self_destruct=True), plan)
     pa.default_memory_pool().release_unused()
     dropped = int((requests["outcome"] == "dropped").sum())
     counts = manifest.get("counts") or run_folder.account(
         planned=manifest.get("planned", len(requests)),
-        begun=manifest.get("begun", 0),
+        begun=max(manifest.get("begun", 0), sum(run_folder.read_begun_by(folder).values())),
         ended=len(requests) - dropped,
         dropped=dropped,
     )
@@ -131,6 +152,39 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
         labels=labels,
         counts=counts,
     )
+
+
+def read_requests(path: str | Path) -> Iterator[pd.DataFrame]:
+    """Give a run's `requests` part by part, all columns, for who need not have them at once.
+
+    Raises:
+        RunFolderError: it is no run folder, is damaged, or of a version that is not known here.
+    """
+    folder = run_folder.open_folder(Path(path))
+    manifest = run_folder.read_manifest(folder)
+    try:
+        plan = Plan.model_validate(manifest["plan"])
+        if folder.requests.is_file():
+            file = pq.ParquetFile(folder.requests)
+            rows, parts = file.metadata.num_rows, file.iter_batches(_PART)
+        else:
+            table = _in_order(_table(folder.requests, folder, "requests", SCHEMA))
+            rows, parts = table.num_rows, iter(table.to_batches(_PART))
+        _refuse_lost_files(folder, manifest, rows)
+        for part in parts if rows else [SCHEMA.empty_table()]:
+            yield _requests(part.to_pandas(), plan)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise RunFolderError(
+            f"{path}: damaged: {error}", "Make the run again, or restore the folder."
+        ) from None
+
+
+def _requests(requests: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    requests = _in_milliseconds(requests)
+    if plan.is_streamed:
+        from_ms = requests["started_ms" if plan.traffic.is_closed else "scheduled_ms"]
+        requests["ttfb_ms"] = requests["first_byte_ms"].fillna(requests["ended_ms"]) - from_ms
+    return requests
 
 
 def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:
@@ -160,8 +214,9 @@ def _table(
     if path.is_file():
         repeated = _REPEATED if wanted else None
         return pq.read_table(path, columns=wanted, read_dictionary=repeated, memory_map=True)
-    streams = (run_folder.read_stream(file)[0] for file in folder.raw.glob(f"{kind}-*.arrows"))
-    tables = [table.cast(schema) for table in streams if table is not None]
+    streams = folder.raw.glob(f"{kind}-*.arrows")
+    read = (run_folder.read_stream(file, schema)[0] for file in streams)
+    tables = [table for table in read if table is not None]
     merged = pa.concat_tables(tables) if tables else schema.empty_table()
     return merged.select(wanted or schema.names)
 

@@ -18,7 +18,7 @@ from analysis.render import format as fmt
 from analysis.results import Check, Difference, Report, State, Verdict
 from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed
 from analysis.runs_needed import FEWEST_RUNS
-from analysis.samples import measures_of
+from analysis.samples import measure_of
 from analysis.validity import validity_of
 from analysis.verdict import EXIT_CODES, holm, untrusted
 from experiments.errors import PlanError
@@ -78,14 +78,19 @@ def regression(
     baseline, candidate = side(names[0], before), side(names[1], after)
     is_blocks = design == "blocks"
     same = alike([before, after] if is_blocks else [[*before, *after]], allowed, beside=is_blocks)
-    guarded = after[-1][0].plan.gate.guarded
     refusal = too_few(len(before), len(after), design)
-    measure = measures_of(after[-1][0])[0]
+    plan = after[-1][0].plan
     differences = [
         compared(
-            baseline, candidate, metric, measure, design=design, margin=margin, refusal=refusal
+            baseline,
+            candidate,
+            metric,
+            measure_of(plan, metric),
+            design=design,
+            margin=margin,
+            refusal=refusal,
         )
-        for metric, margin in guarded.items()
+        for metric, margin in plan.gate.guarded.items()
     ]
     differences = gate(differences, (len(before), len(after)), design)
     checks = (complete, same, *check_runs(kept))
@@ -170,8 +175,12 @@ def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verd
         sentence = f"Cannot tell yet whether {candidate} got worse than {baseline}: "
         sentence += f"{_found(open_ones)}."
     else:
-        sentence = f"No regression: {candidate} is within the margins of {baseline}: "
-        sentence += f"{_found(passed)}."
+        better = [item for item in passed if item.call == "better"]
+        within = [item for item in passed if item.call == "same"]
+        said = [f"{candidate} is better than {baseline}: {_found(better)}"] if better else []
+        beyond = "the rest is" if better else f"{candidate} is"
+        said += [f"{beyond} within the margins of {baseline}: {_found(within)}"] if within else []
+        sentence = f"No regression: {'; '.join(said)}."
     state: State = "worse" if failed else "undecided" if open_ones else "same"
     beside = [] if not passed or len(passed) == len(differences) else [_listed(passed, "pass")]
     beside += [_listed(open_ones, "undecided")] if failed and open_ones else []
@@ -223,10 +232,12 @@ def spreads(runs: Sequence[Run], design: Design = "separate") -> dict[str, float
     if not runs or (is_blocks and any(len(run.plan.arms) == 1 for run in runs)):
         return {}
     sides = [of_side(runs, "baseline"), *([of_side(runs, "candidate")] if is_blocks else [])]
-    numbers = [[(arm_run(run, arm), measures_of(run)[0]) for run, arm in of] for of in sides]
+    numbers = [[(arm_run(run, arm), run.plan) for run, arm in of] for of in sides]
     found = {}
     for metric in runs[-1].plan.gate.margins if len(sides[0]) >= FEWEST_RUNS else ():
-        values = [[of.number(metric, measure) for of, measure in side] for side in numbers]
+        values = [
+            [of.number(metric, measure_of(plan, metric)) for of, plan in side] for side in numbers
+        ]
         if metric != ERROR_RATE and all(value for side in values for value in side):
             logs = np.log(np.array(values, dtype=np.float64))
             found[metric] = float((logs[-1] - logs[0] if is_blocks else logs[0]).std(ddof=1))

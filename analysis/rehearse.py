@@ -27,7 +27,7 @@ from analysis.simulate import STREAMS, Arrivals
 from analysis.verdict import classify, holm, judge
 from analysis.windows import WINDOWS, Floats, Sample, windowed
 from experiments.errors import AbreastError, PlanError
-from experiments.plan import Plan
+from experiments.plan import Plan, is_of_first_byte
 
 VERDICT = "verdict"
 _FLIPS = 1000
@@ -305,6 +305,11 @@ def _arms(plan: Plan) -> tuple[str, str]:
             "How many runs a gate takes, its own --dry-run says: abreast run PLAN --dry-run"
             if plan.question == "regression"
             else "Give one whose [compare] names a baseline and margins.",
+        )
+    if of_streams := [name for name in plan.compare.margins if is_of_first_byte(name)]:
+        raise PlanError(
+            f"compare.margins.{of_streams[0]}: what is simulated is the time of whole answers.",
+            "Leave that margin out here: --set compare.margins={...}, without ttfb.",
         )
     others = [arm for arm in plan.arms if arm != plan.compare.baseline]
     return plan.compare.baseline, others[0]

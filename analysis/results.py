@@ -23,8 +23,9 @@ RateCall = Literal["pass", "fail", "unresolved", "client", "invalid"]
 CapacityEnd = Literal["smooth", "cliff", "no_pass", "no_fail", "undecided", "client", "invalid"]
 """How the SLO broke: by and by or all at once; at every rate, or at none; or not to be told."""
 
-Measure = Literal["response", "service", "outcome"]
-"""response: from the scheduled start. service: from the real start. outcome: failed or not."""
+Measure = Literal["response", "service", "first_byte", "outcome"]
+"""response: from the scheduled start. service: from the real start. first_byte: of a stream, to its
+first part, from where the run's latency counts. outcome: failed or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,32 @@ class Percentile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming:
+    """How an arm's good answers were streamed: their parts, and the longest wait within each.
+
+    Gaps lie between two parts; `None` where no answer had two.
+    """
+
+    mean_chunks: float
+    longest_gap_p50_ms: float | None
+    longest_gap_p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart:
+    """The first request to each of an arm's targets, sent one at a time before the clock started.
+
+    Latencies are those of the `targets` that answered, from when each request was sent, which
+    through boto3 is before it connects; `None` where none answered.
+    """
+
+    targets: int
+    failed: int
+    median_ms: float | None
+    slowest_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmSummary:
     """What one arm did in the measured phase."""
 
@@ -168,6 +195,12 @@ class ArmSummary:
     mean_response_ms: float | None
     mean_service_ms: float | None
     percentiles: tuple[Percentile, ...]
+    usd_per_hour: float | None = None
+    """What the arm's instances cost, where their price and number are known."""
+    usd_per_million: float | None = None
+    """What a million good answers cost at the rate at which the arm gave them in this run."""
+    streaming: Streaming | None = None
+    cold: ColdStart | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +370,23 @@ class PeakNeed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitNeed:
+    """What another limit on the same latency percentile would take.
+
+    `rate_rps` is the highest rate that was tried and shown to keep it, as were all below; `None`
+    where none was. The instances are those for the plan's peak, `None` without one.
+    """
+
+    metric: str
+    limit_ms: float
+    is_asked: bool
+    rate_rps: float | None
+    instances: int | None
+    with_zone_lost: int | None
+    usd_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
     """What to buy and how to scale it, from the lower bound of what an instance carries.
 
@@ -355,6 +405,8 @@ class Sizing:
     peak_rps: float | None
     """The plan's; `peaks` holds it and its shares and multiples."""
     peaks: tuple[PeakNeed, ...]
+    limits: tuple[LimitNeed, ...]
+    """The plan's latency limit and shares and multiples of it."""
     usd_per_hour: float | None
     usd_per_million: float | None
     invocations_per_instance: float
@@ -407,6 +459,108 @@ class RunValues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudWatchArm:
+    """What CloudWatch counted of one arm's variant, beside the run's own records.
+
+    `arm` names several arms where CloudWatch counts them together. Counts are over the whole
+    minutes that the run filled, or touched where it filled none; `records` may have been seen by
+    the service. Latencies are means: `client_ms` the mean service time of the records that have an
+    answer, which the service's own `model_ms` and `overhead_ms` and `network_ms`, all the rest, add
+    up to. `None`: not published, or for the network, not known for a reason in the notes.
+    """
+
+    arm: str
+    invocations: int | None
+    records: int
+    errors_4xx: int | None
+    errors_5xx: int | None
+    model_ms: float | None
+    overhead_ms: float | None
+    client_ms: float | None
+    network_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudWatch:
+    """The run's records against the endpoint's own metrics.
+
+    `complete_through` is the UTC end of the last minute that CloudWatch had published for every
+    arm; `notes` say what was missing, and what the comparison cannot show.
+    """
+
+    arms: tuple[CloudWatchArm, ...]
+    complete_through: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """How many good answers of an arm took how long, and when.
+
+    `counts` holds, for each time step, a count for each bin of latency from low to high.
+    """
+
+    arm: str
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverTime:
+    """The run in steps of `step_s` from its start, warm-up included, by when requests were due.
+
+    Bins of latency have equal widths on a log scale from `low_ms` to `high_ms`. `planned_rps` is
+    the schedule's rate in the middle of a step, of a trace what was due in it, and `None` where
+    nothing is planned; `achieved_rps` is what left. `errors` counts each outcome but the good ones.
+    `phases` says when each began, in seconds.
+    """
+
+    step_s: float
+    measure: Measure
+    low_ms: float
+    high_ms: float
+    arms: tuple[Heat, ...]
+    planned_rps: tuple[float | None, ...]
+    achieved_rps: tuple[float, ...]
+    errors: dict[str, tuple[int, ...]]
+    phases: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which variants answered the requests that asked for one, and how many none did."""
+
+    asked: str
+    answered: dict[str, int]
+    unanswered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A variant's share of the answers in each stretch, and where routing by weight keeps it.
+
+    `band` holds 99 % of what so many answers give by chance; `None` where there was none.
+    """
+
+    variant: str
+    weight: float
+    shares: tuple[float | None, ...]
+    band: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhoAnswered:
+    """Which variants answered what was measured: `asked` of pinned requests, `routed` of others.
+
+    `routed` is by stretches of `step_s` from `start_s` on.
+    """
+
+    asked: tuple[Asked, ...]
+    routed: tuple[Routed, ...]
+    start_s: float
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a renderer needs, and all of report.json."""
 
@@ -426,3 +580,6 @@ class Report:
     capacity: Capacity | None = None
     runs: tuple[RunValues, ...] = ()
     """Where several runs are judged together: the numbers of each."""
+    cloudwatch: CloudWatch | None = None
+    over_time: OverTime | None = None
+    who_answered: WhoAnswered | None = None

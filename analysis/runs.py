@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 from analysis.error_rates import wilson
 from analysis.noise import Precision, precision
 from analysis.read import Run
+from analysis.render.format import counted
 from analysis.results import Check, Difference, Estimate, Interval, Measure
 from analysis.samples import latencies_ms, latency_rows, measures_of
 from analysis.validity import check_run
@@ -38,8 +39,9 @@ _NO_SPREAD = 1e-9
 class ArmRun:
     """What one arm did in one run.
 
-    `latencies_ms` are those of each measure, and `known_to_ms` below which of them every one is
-    known. `unassigned` counts failures of the run that may be of this arm or of another.
+    `latencies_ms` are those of each measure that the run has, and `known_to_ms` below which of them
+    every one is known. `unassigned` counts failures of the run that may be of this arm or of
+    another.
     """
 
     sent: int
@@ -52,8 +54,8 @@ class ArmRun:
         """Give the run's one number: a latency in milliseconds, or a share; `None`: not known."""
         if metric == ERROR_RATE:
             return self.failed / self.sent if self.sent and not self.unassigned else None
-        values, quantile = self.latencies_ms[measure], quantile_of(metric)
-        if not values.size:
+        values, quantile = self.latencies_ms.get(measure), quantile_of(metric)
+        if values is None or not values.size:
             return None
         if quantile is None:
             found = float(values.mean())
@@ -63,7 +65,7 @@ class ArmRun:
 
     def beyond(self, metric: str, measure: Measure) -> int:
         """Count the requests beyond a percentile; of a mean, all."""
-        size = self.latencies_ms[measure].size
+        size = self.latencies_ms.get(measure, np.empty(0)).size
         quantile = quantile_of(metric)
         # Rounded, since 1 - 0.9 is not 0.1 in binary.
         return size if quantile is None else int(round(size * min(quantile, 1 - quantile), 6))
@@ -151,10 +153,12 @@ def difference(
         carries = precision(tail)
     unknown = sum(value is None for side in sides for value in side)
     if refusal is None and unknown:
-        refusal = f"{unknown} of the runs have no {metric}: it reaches requests that timed out, "
-        refusal += "or failures that name no arm."
+        refusal = f"{unknown} of the runs have no {metric}: it reaches requests that timed out or "
+        refusal += "failures that name no arm, or is of first bytes where answers came whole."
     if refusal is None and carries == "refused":
-        refusal = f"Only {tail} requests of a side lie beyond {metric}, over all its runs."
+        lie = "lies" if tail == 1 else "lie"
+        refusal = f"Only {counted(tail, 'request')} of a side {lie} beyond {metric}, over all its "
+        refusal += "runs."
     ratio = apart = p_value = None
     if refusal is None and is_share:
         apart, p_value = _error_rates(baseline, arm, change(before, after, design))

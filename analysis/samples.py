@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.noise import Refusal, Signs
 from analysis.read import Run
@@ -12,7 +13,7 @@ from analysis.render.format import counted
 from analysis.results import Measure
 from analysis.swap import Swap, beyond, mean_ratio, quantile_ratio
 from analysis.windows import Floats, Sample, WindowedArm, windowed
-from experiments.plan import quantile_of
+from experiments.plan import Plan, is_of_first_byte, quantile_of
 
 LONGER_THAN_ANY_MS = 1e15
 """Stands for the latency of a request that timed out: longer than any threshold that is tried."""
@@ -76,8 +77,28 @@ class Pairs:
 
 
 def measures_of(run: Run) -> tuple[Measure, ...]:
-    """Give the latencies that a run has; the first is the one that a verdict is about."""
-    return ("service",) if run.plan.traffic.is_closed else ("response", "service")
+    """Give the latencies that a run has; the first is the one that a verdict is about.
+
+    Of streams it is about the time to the first byte, too, which comes last.
+    """
+    of_streams: tuple[Measure, ...] = ("first_byte",) if run.plan.is_streamed else ()
+    if run.plan.traffic.is_closed:
+        return ("service", *of_streams)
+    return ("response", "service", *of_streams)
+
+
+def measure_of(plan: Plan, metric: str) -> Measure:
+    """Name what a metric of a plan is judged by."""
+    if metric == "error_rate":
+        return "outcome"
+    if is_of_first_byte(metric):
+        return "first_byte"
+    return "service" if plan.traffic.is_closed else "response"
+
+
+def column_of(measure: Measure) -> str:
+    """Name the column of a run's requests that holds a latency."""
+    return "ttfb_ms" if measure == "first_byte" else f"{measure}_ms"
 
 
 def latency_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,15 +106,29 @@ def latency_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
     Those are the answered ones and those that timed out, which lasted at least as long as they
     were waited for; what failed otherwise says nothing of latency. `rows` are in the order of the
-    schedule. The columns are arm, group, at_s, response_ms, service_ms and timed_out.
+    schedule. The columns are arm, group, at_s, response_ms, service_ms and timed_out; of streams
+    also ttfb_ms and is_silent, which are those without a part: where they were answered all the
+    same, their first is taken for later than any.
     """
     timed_out = (rows["outcome"].isin(_TIMED_OUT) & rows["ended_ms"].notna()).to_numpy()
     kept = (rows["outcome"] == "ok").to_numpy() | timed_out
     columns = {
         name: rows[name].array[kept] for name in ("arm", "group", "response_ms", "service_ms")
     }
+    if "ttfb_ms" in rows:
+        is_silent = rows["first_byte_ms"].isna().to_numpy()
+        ttfb_ms = np.where(is_silent & ~timed_out, LONGER_THAN_ANY_MS, rows["ttfb_ms"])
+        columns |= {"ttfb_ms": ttfb_ms[kept], "is_silent": is_silent[kept]}
     at_s, timed_out = decisive_s(rows)[kept], timed_out[kept]
     return pd.DataFrame({**columns, "at_s": at_s, "timed_out": timed_out}, copy=False)
+
+
+def until_good_ms(rows: pd.DataFrame, column: str) -> Floats:
+    """Give how long each request took to a good answer, or to its first part: for ever without."""
+    is_good = rows["outcome"] == "ok"
+    if column == "ttfb_ms":
+        is_good &= rows["first_byte_ms"].notna()
+    return np.where(is_good, rows[column], np.inf)
 
 
 def outcome_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,10 +152,14 @@ def decisive_s(rows: pd.DataFrame) -> Floats:
 
 def latencies_ms(known: pd.DataFrame, measure: Measure) -> tuple[Floats, float]:
     """Give the latencies of `latency_rows`, and below which of them every one is known."""
-    values = known[f"{measure}_ms"].to_numpy(dtype=np.float64)
-    timed_out = known["timed_out"].to_numpy(dtype=bool)
+    values = known[column_of(measure)].to_numpy(dtype=np.float64)
+    timed_out = known[_unanswered(measure)].to_numpy(dtype=bool)
     known_to_ms = float(values[timed_out].min(initial=math.inf))
     return np.where(timed_out, LONGER_THAN_ANY_MS, values), known_to_ms
+
+
+def _unanswered(measure: Measure) -> str:
+    return "is_silent" if measure == "first_byte" else "timed_out"
 
 
 def latencies(
@@ -128,7 +167,7 @@ def latencies(
 ) -> Latencies:
     """Give the latencies of two arms among the `latency_rows` of what was measured."""
     values, known_to_ms = latencies_ms(known, measure)
-    timed_out = known.loc[known["timed_out"], "arm"]
+    timed_out = known.loc[known[_unanswered(measure)], "arm"]
     by_arm = {name: int((timed_out == name).sum()) for name in (baseline, arm)}
     unnamed = int(timed_out.isna().sum())
     named = [f"{counted(n, 'request')} of {name}" for name, n in by_arm.items() if n]
@@ -161,10 +200,12 @@ def pairs(run: Run, known: pd.DataFrame, baseline: str, arm: str, measure: Measu
 def failures(run: Run, sent: pd.DataFrame, baseline: str, arm: str, kind: str | None) -> Sample:
     """Give 1 for each of the `outcome_rows` of two arms that failed, or in one way, else 0."""
     failed = sent["outcome"] != "ok" if kind is None else sent["outcome"] == kind
-    return _sample(run, sent, failed.to_numpy().astype(np.float64), baseline, arm)
+    return _sample(run, sent, failed.to_numpy(dtype=bool), baseline, arm)
 
 
-def _sample(run: Run, rows: pd.DataFrame, values: Floats, baseline: str, arm: str) -> Sample:
+def _sample(
+    run: Run, rows: pd.DataFrame, values: Floats | NDArray[np.bool_], baseline: str, arm: str
+) -> Sample:
     at_s = rows["at_s"].to_numpy()
     of_baseline, of_arm = ((rows["arm"] == name).to_numpy() for name in (baseline, arm))
     return windowed(

@@ -1,18 +1,47 @@
-"""Did the endpoint keep its instances through a run: what it was before, and what after?"""
+"""Did the endpoint stay as it was through a run: its instances, its weights, and what it serves?"""
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 from analysis.read import Run
+from analysis.render.format import count, joined
 from analysis.results import Check
 
 _SCALES = ("Pending", "InProgress", "Successful")
+_WHOLE = {"config": "config", "status": "status", "pending": "config that is being deployed"}
+_SERVED = {"model": "model", "image": "image", "instance_type": "instance type"}
+_MOST_SHOWN = 4
+
+
+def described_as(run: Run, arm: str) -> str | None:
+    """Name the described variant that answers for an arm; `None`: more than one may, or none is.
+
+    Of an endpoint of the arm's own its name comes before the variant's: "b/blue".
+    """
+    own = _variants_of(run, arm)
+    is_one = run.plan.variant_of(arm) or run.plan.arms[arm].request.endpoint_name
+    return own[0] if is_one and len(own) == 1 else None
+
+
+def _variants_of(run: Run, arm: str) -> list[str]:
+    """Name the described variants that may answer for an arm: its own, or all of its endpoint."""
+    endpoint, variant = run.plan.endpoint_of(arm), run.plan.variant_of(arm)
+    of = "" if endpoint == run.plan.endpoint.name else endpoint
+    if variant is not None:
+        return [f"{of}/{variant}" if of else variant]
+    known = run.manifest.get("endpoint", {}).get("variants", {})
+    return [name for name in known if name.rpartition("/")[0] == of]
+
+
+def _of_arms(run: Run) -> list[str]:
+    return list(dict.fromkeys(name for arm in run.plan.arms for name in _variants_of(run, arm)))
 
 
 def instances_of(run: Run, arm: str) -> int | None:
     """Give how many instances an arm's variant had; `None` where that is not known."""
-    found = _counts(run.manifest.get("endpoint", {})).get(run.plan.variant_of(arm) or "", set())
+    found = _counts(run.manifest.get("endpoint", {})).get(described_as(run, arm) or "", set())
     return found.pop() if len(found) == 1 else None
 
 
@@ -22,12 +51,13 @@ def held_check(run: Run) -> Check | None:
     It warns where the instances are known before the run and not after it.
     """
     before, after = (_counts(run.manifest.get(key, {})) for key in ("endpoint", "endpoint_after"))
-    arms = [run.plan.variant_of(arm) for arm in run.plan.arms]
+    arms = _of_arms(run)
     variants = [name for name in arms if name in before and name in after]
-    lost = [str(name) for name in arms if name in before and name not in after]
+    lost = [name for name in arms if name in before and name not in after]
     title = "Instances held"
-    for name in variants:
-        seen = before[name] | after[name]
+    readings = [_counts(described) for _, described in _descriptions(run)]
+    for name in (name for name in arms if name in before):
+        seen = {number for reading in readings for number in reading.get(name, ())}
         if len(seen) > 1:
             counts = " and ".join(map(str, sorted(seen)))
             finding = f"{name} had {counts} instances, or was to have them, during one run"
@@ -47,10 +77,66 @@ def held_check(run: Run) -> Check | None:
     return Check("scaling", title, "ok", f"before and after, as wanted: {said}")
 
 
+def unchanged_check(run: Run) -> Check | None:
+    """Say whether the endpoint served the same by the same weights throughout; `None`: not known.
+
+    What an arm served, or a weight by which requests were routed, fails the run where it changed.
+    """
+    changes = [
+        (at, *change)
+        for (_, before), (at, after) in pairwise(_descriptions(run))
+        for change in _changes(run, before, after)
+    ]
+    title = "Endpoint unchanged"
+    if changes:
+        said = [f"{what} ({at})" for at, what, _ in changes[:_MOST_SHOWN]]
+        more = len(changes) - len(said)
+        said += [f"{count(more)} more changes"] if more else []
+        state: Literal["warn", "fail"] = "fail" if any(bad for *_, bad in changes) else "warn"
+        step = "Make the run again while nobody deploys to the endpoint or changes its weights."
+        return Check("endpoint", title, state, joined(said), step)
+    taken = run.manifest.get("endpoint_readings")
+    if taken is None or "variants" not in run.manifest.get("endpoint_after", {}):
+        return None
+    read = taken["taken"] - taken["failed"]
+    finding = f"weights, config, models and images as before the run; read {count(read + 2)} times"
+    return Check("endpoint", title, "ok", finding)
+
+
+def _descriptions(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """Give what the endpoint was, each with its time: before, at each change, and afterwards."""
+    seen = [(e["at"][11:19], e) for e in run.timeline if e["kind"] == "endpoint"]
+    first = ("before", run.manifest.get("endpoint", {}))
+    last = ("at the end", run.manifest.get("endpoint_after", {}))
+    return [each for each in (first, *seen, last) if each[1].get("variants")]
+
+
+def _changes(run: Run, before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Give each change in words, and whether a run cannot be trusted for it."""
+    for key, word in _WHOLE.items():
+        if before.get(key) != after.get(key):
+            yield f"the {word} was {before.get(key)} and is {after.get(key)}", key == "config"
+    arms = _of_arms(run)
+    routes = run.plan.traffic.routing == "weighted"
+    for name, was in before["variants"].items():
+        now = after["variants"].get(name)
+        if now is None:
+            yield f"the variant {name} is gone", True
+            continue
+        for key in ("weight", "desired_weight"):
+            if was.get(key) != now.get(key) and (key == "weight" or now.get(key) != now["weight"]):
+                word = "weight" if key == "weight" else "weight to come"
+                yield f"the {word} of {name} was {was.get(key)} and is {now.get(key)}", routes
+        for key, word in _SERVED.items():
+            if was.get(key) != now.get(key):
+                said = f"the {word} of {name} was {was.get(key)} and is {now.get(key)}"
+                yield said, name in arms
+
+
 def scaled_since(run: Run, began_at: str) -> Iterator[tuple[str, str]]:
     """Give each variant of an arm that was scaled between a UTC time and the run's end, and how."""
     began = datetime.fromisoformat(began_at)
-    variants = {run.plan.variant_of(arm) for arm in run.plan.arms}
+    variants = _of_arms(run)
     for each in run.manifest.get("scaling", {}).get("activities", ()):
         is_over = each["ended_at"] and datetime.fromisoformat(each["ended_at"]) < began
         if each["variant"] in variants and each["status"] in _SCALES and not is_over:
@@ -71,9 +157,10 @@ def suspend(endpoint: str, variant: str) -> str:
     """Say how scaling is suspended, and resumed."""
     kinds = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
     states = ",".join(f"{kind}=true" for kind in kinds)
+    other, _, own = variant.rpartition("/")
     return (
         "Suspend scaling first: aws application-autoscaling register-scalable-target "
-        f"--service-namespace sagemaker --resource-id endpoint/{endpoint}/variant/{variant} "
+        f"--service-namespace sagemaker --resource-id endpoint/{other or endpoint}/variant/{own} "
         f"--scalable-dimension sagemaker:variant:DesiredInstanceCount --suspended-state {states} "
         "and resume it afterwards by the same command with =false."
     )

@@ -7,19 +7,26 @@ target utilisation.
 
 import json
 import math
+from collections.abc import Sequence
 
-from analysis.results import PeakNeed, Sizing
+from analysis.results import LimitNeed, PeakNeed, RateFound, Sizing
 from experiments.plan import Plan
 
 _SHARES_OF_PEAK = (0.25, 0.5, 1.0, 1.5, 2.0, 4.0)
+_SHARES_OF_LIMIT = (0.5, 0.75, 1.0, 1.5, 2.0)
 _MINUTE_S = 60
 _SCALE_OUT_S, _SCALE_IN_S = 60, 300
 _FEWEST = 2
 """Instances that autoscaling keeps: SageMaker spreads two over two zones."""
 
 
-def size(plan: Plan, arm: str, lowest_rps: float, instances: int) -> Sizing:
-    """Size for a variant of which `instances` together carry `lowest_rps` at least."""
+def size(
+    plan: Plan, arm: str, lowest_rps: float, instances: int, rates: Sequence[RateFound] = ()
+) -> Sizing:
+    """Size for a variant of which `instances` together carry `lowest_rps` at least.
+
+    `rates` are those that were tried, from which other limits are judged.
+    """
     asked = plan.capacity_asked
     each_rps = lowest_rps / instances
     planned_rps = each_rps * asked.target_utilisation
@@ -42,6 +49,7 @@ def size(plan: Plan, arm: str, lowest_rps: float, instances: int) -> Sizing:
         zones=asked.zones,
         peak_rps=asked.peak_rate,
         peaks=peaks,
+        limits=_under_limits(plan, arm, lowest_rps, instances, rates),
         usd_per_hour=None if price is None else instances * price,
         usd_per_million=None if price is None else _per_million(price, planned_rps),
         with_zone_lost=_rounded_down(planned_rps * _MINUTE_S * (asked.zones - 1) / asked.zones),
@@ -82,6 +90,61 @@ def _need(
         usd_per_million=None if per_hour is None else _per_million(per_hour, peak_rps),
         beyond_measured=peak_rps > measured[0] or instances < measured[1],
     )
+
+
+def _under_limits(
+    plan: Plan, arm: str, lowest_rps: float, instances: int, rates: Sequence[RateFound]
+) -> tuple[LimitNeed, ...]:
+    """Size for other limits on the latency that the plan limits first."""
+    asked = plan.capacity_asked
+    limits = (each for found in rates for each in found.limits if each.limit_ms is not None)
+    drawn = next(limits, None)
+    if drawn is None or drawn.limit_ms is None:
+        return ()
+    price = plan.arms[arm].instance_price_usd_per_hour
+    needs = []
+    for share in _SHARES_OF_LIMIT:
+        limit_ms = drawn.limit_ms * share
+        # What keeps the plan's limit keeps a wider one, and a narrower one is kept no further.
+        shown_rps = _highest(rates, drawn.metric, limit_ms)
+        if share > 1:
+            rate_rps: float | None = max(shown_rps or 0, lowest_rps)
+        else:
+            rate_rps = lowest_rps if share == 1 else shown_rps and min(shown_rps, lowest_rps)
+        count = kept = None
+        if asked.peak_rate and rate_rps:
+            each_rps = rate_rps / instances * asked.target_utilisation
+            count = needed(asked.peak_rate, each_rps)
+            kept = with_zone_lost(count, asked.zones)
+        needs.append(
+            LimitNeed(
+                metric=drawn.metric,
+                limit_ms=limit_ms,
+                is_asked=share == 1,
+                rate_rps=rate_rps,
+                instances=count,
+                with_zone_lost=kept,
+                usd_per_hour=None if price is None or kept is None else kept * price,
+            )
+        )
+    return tuple(needs)
+
+
+def _highest(rates: Sequence[RateFound], metric: str, limit_ms: float) -> float | None:
+    """Give the highest rate up to which all are shown to keep a limit, and every other one."""
+    highest = None
+    for found in sorted(rates, key=lambda each: each.rate_rps):
+        own = next((each for each in found.limits if each.metric == metric), None)
+        if own is None:
+            continue
+        upper = own.value_interval.high if own.value_interval else None
+        if upper is None and own.call == "met":
+            upper = own.limit_ms
+        others = all(each.call == "met" for each in found.limits if each is not own)
+        if found.saturated or not others or upper is None or upper > limit_ms:
+            break
+        highest = found.rate_rps
+    return highest
 
 
 def needed(peak_rps: float, planned_rps: float) -> int:

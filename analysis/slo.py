@@ -15,9 +15,11 @@ from scipy.stats import binom
 
 from analysis.clustered import ClusteredShare, clustered_share
 from analysis.noise import MEMORY_S, too_short
+from analysis.rates import quantile_ms
 from analysis.read import Run
 from analysis.render.format import count, counted, duration, share
-from analysis.results import Interval, Measure, SloCall, SloResult
+from analysis.results import Interval, SloCall, SloResult
+from analysis.samples import column_of, measure_of, until_good_ms
 from analysis.windows import Floats
 from experiments.slo import Threshold
 
@@ -44,16 +46,17 @@ def judge_slo(run: Run, rows: pd.DataFrame) -> tuple[SloResult, ...]:
 
 def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> SloResult:
     in_phase = rows if asked.phase is None else rows[rows["phase"] == asked.phase]
-    measure: Measure = "service" if run.plan.traffic.is_closed else "response"
+    measure = measure_of(run.plan, asked.metric)
+    latency = column_of(measure_of(run.plan, "mean") if asked.limit_ms is None else measure)
     span_s = _span_s(run, asked.phase)
-    own = _outcomes(in_phase[in_phase["arm"] == asked.arm], measure, asked)
+    own = _outcomes(in_phase[in_phase["arm"] == asked.arm], latency, asked)
     judge = (
         partial(_in_all, was_stopped=_was_stopped(run)) if asked.window_s is None else _in_windows
     )
     found = judge(own, span_s, asked, alpha)
     may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
     if found.call == "met" and len(may_be_own):
-        strays = _outcomes(may_be_own, measure, asked)
+        strays = _outcomes(may_be_own, latency, asked)
         with_strays = _Outcomes(*(np.concatenate(pair) for pair in zip(own, strays, strict=True)))
         if judge(with_strays, span_s, asked, alpha).call != "met":
             reason = (
@@ -65,7 +68,7 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
         arm=asked.arm,
         phase=asked.phase,
         metric=asked.metric,
-        measure="outcome" if asked.limit_ms is None else measure,
+        measure=measure,
         limit_ms=asked.limit_ms,
         allowed=asked.allowed,
         window_s=asked.window_s,
@@ -97,10 +100,9 @@ class _Found(NamedTuple):
     at_s: float | None = None
 
 
-def _outcomes(rows: pd.DataFrame, measure: Measure, asked: Threshold) -> _Outcomes:
-    is_good = (rows["outcome"] == "ok").to_numpy()
-    latency_ms = np.where(is_good, rows[f"{measure}_ms"].to_numpy(), np.inf)
-    missed = ~is_good if asked.limit_ms is None else latency_ms > asked.limit_ms
+def _outcomes(rows: pd.DataFrame, latency: str, asked: Threshold) -> _Outcomes:
+    latency_ms = until_good_ms(rows, latency)
+    missed = np.isinf(latency_ms) if asked.limit_ms is None else latency_ms > asked.limit_ms
     return _Outcomes(rows["scheduled_ms"].to_numpy() / 1e3, latency_ms, missed)
 
 
@@ -116,7 +118,7 @@ def _in_all(
     requests, missed = len(own.missed), int(own.missed.sum())
     if requests == 0:
         return _Found("refused", _NOTHING_SENT, 0, 0)
-    value_ms = None if asked.limit_ms is None else _quantile(own.latency_ms, 1 - asked.allowed)
+    value_ms = None if asked.limit_ms is None else quantile_ms(own.latency_ms, 1 - asked.allowed)
     plain = _Found("refused", None, requests, missed, value_ms=value_ms)
     # A run that was stopped for its SLO is short, and its limits may be plainly broken.
     refusal = too_short(end_s - start_s, MEMORY_S)
@@ -200,11 +202,6 @@ def _in_windows(
 def _was_stopped(run: Run) -> bool:
     """Say whether the run was stopped before its end since a limit was lost."""
     return run.manifest.get("slo_lost") is not None
-
-
-def _quantile(latency_ms: Floats, quantile: float) -> float | None:
-    value = float(np.quantile(latency_ms, quantile, method="inverted_cdf"))
-    return value if np.isfinite(value) else None
 
 
 def _span_s(run: Run, phase: str | None) -> tuple[float, float]:

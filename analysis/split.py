@@ -7,7 +7,7 @@ too. Where sessions stick to a variant, count sessions.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from scipy.special import ndtri
@@ -21,18 +21,11 @@ _POWER = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How the requests were split, and how they should have been.
-
-    `smallest_loss` is the share of its requests that the smallest variant must lose for the test
-    to notice four times in five; None where even the loss of all would pass.
-    """
+    """How the requests were split, and how they should have been."""
 
     state: Literal["ok", "mismatch", "deterministic", "untested"]
     finding: str
-    observed: dict[str, int]
-    expected: dict[str, float]
-    p_value: float | None
-    smallest_loss: float | None
+    p_value: float | None = None
 
 
 def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Split:
@@ -48,29 +41,21 @@ def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Sp
     expected = {
         name: total * weights[name] / total_weight if name in weighted else 0.0 for name in names
     }
-    split = Split(
-        state="untested",
-        finding="no split to test: fewer than two variants took part",
-        observed=observed,
-        expected=expected,
-        p_value=None,
-        smallest_loss=None,
-    )
     counted = "; ".join(f"{name} {observed[name]:,} of {expected[name]:,.0f}" for name in names)
     strays = [name for name in names if name not in weighted and observed[name]]
     if strays:
         said = f"{' and '.join(strays)} took requests at weight 0 ({counted} expected)"
-        return replace(split, state="mismatch", finding=said)
+        return Split(state="mismatch", finding=said)
     if total == 0 or len(weighted) < 2:
-        return split
+        said = "no split to test: fewer than two variants took part"
+        return Split(state="untested", finding=said)
     p_value = float(
         chisquare([observed[n] for n in weighted], [expected[n] for n in weighted]).pvalue
     )
     loss = _smallest_loss(total, min(weights[name] for name in weighted) / total_weight)
-    split = replace(split, p_value=p_value, smallest_loss=loss)
     if p_value < ALARM:
         said = f"the split is not that of the weights (p {p_value:.2g}: {counted} expected)"
-        return replace(split, state="mismatch", finding=said)
+        return Split(state="mismatch", finding=said, p_value=p_value)
     power = (
         "too few requests to notice even the loss of the smallest variant"
         if loss is None
@@ -78,13 +63,17 @@ def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Sp
     )
     if p_value > _DETERMINISTIC:
         said = f"too even to be drawn at random (p {p_value:.5f}: {counted} expected); {power}"
-        return replace(split, state="deterministic", finding=said)
+        return Split(state="deterministic", finding=said, p_value=p_value)
     said = f"in keeping with the weights (p {p_value:.2g}: {counted} expected); {power}"
-    return replace(split, state="ok", finding=said)
+    return Split(state="ok", finding=said, p_value=p_value)
 
 
 def _smallest_loss(total: int, share: float) -> float | None:
-    """Approximate by the normal: the loss moves the count by total x share x loss."""
+    """Give the share of its requests that a variant must lose to be noticed four times in five.
+
+    `None`: even the loss of all would pass. By the normal approximation, where the loss moves the
+    count by total x share x loss.
+    """
     z = float(ndtri(1 - ALARM / 2) + ndtri(_POWER))
     loss = z / math.sqrt(total * share * (1 - share))
     return loss if loss < 1 else None

@@ -1,6 +1,7 @@
 """What every report says of its run, whatever the question: its arms, its errors, its making."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,8 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.read import Run
-from analysis.results import ArmSummary, Counts, ErrorKind, Percentile, RunInfo
+from analysis.results import (
+    ArmSummary,
+    ColdStart,
+    Counts,
+    ErrorKind,
+    Percentile,
+    RunInfo,
+    Streaming,
+)
 from analysis.samples import latencies_ms, latency_rows
+from analysis.scaling import instances_of
 from analysis.windows import Floats
 
 _PERCENTILE_POINTS = 80
@@ -36,24 +46,74 @@ def cannot_tell(run: Run) -> tuple[str, ...]:
 
 
 def arm_summary(run: Run, rows: pd.DataFrame, arm: str) -> ArmSummary:
-    """Count and describe what one arm did, in the measured `rows`."""
+    """Count and describe what one arm did, in the measured `rows`.
+
+    Where any of these failed without naming an arm, no arm has an error rate.
+    """
     own = rows.loc[(rows["arm"] == arm) & (rows["outcome"] != "dropped"), list(_OF_AN_ARM)]
     known = latency_rows(own)
     succeeded = len(known) - int(known["timed_out"].sum())
     has_mean = 0 < succeeded == len(known)
     shares = {name: each.share for name, each in run.plan.arms.items()}
+    names_all = not (rows["arm"].isna() & ~rows["outcome"].isin(["ok", "dropped"])).any()
     return ArmSummary(
         name=arm,
         share=shares[arm] / sum(shares.values()),
         requests=len(own),
         succeeded=succeeded,
         failed=len(own) - succeeded,
-        error_rate=(len(own) - succeeded) / len(own) if len(own) else None,
+        error_rate=(len(own) - succeeded) / len(own) if len(own) and names_all else None,
         mean_response_ms=float(known["response_ms"].mean())
         if has_mean and not run.plan.traffic.is_closed
         else None,
         mean_service_ms=float(known["service_ms"].mean()) if has_mean else None,
         percentiles=_percentiles(known, is_closed=run.plan.traffic.is_closed),
+        streaming=_streaming(rows[(rows["arm"] == arm) & (rows["outcome"] == "ok")])
+        if run.plan.is_streamed
+        else None,
+        cold=_cold(run, arm),
+    )
+
+
+def _cold(run: Run, arm: str) -> ColdStart | None:
+    every = run.cold
+    own = every[every["arm"] == arm]
+    if own.empty:
+        return None
+    good = own[own["outcome"] == "ok"]
+    took_ms = good["ended_ms"] - good["sent_ms"].fillna(good["started_ms"])
+    return ColdStart(
+        targets=len(own),
+        failed=len(own) - len(good),
+        median_ms=None if good.empty else float(took_ms.median()),
+        slowest_ms=None if good.empty else float(took_ms.max()),
+    )
+
+
+def _streaming(good: pd.DataFrame) -> Streaming | None:
+    chunks, gaps_ms = good["chunks"].dropna(), good["longest_gap_ms"].dropna()
+    if chunks.empty:
+        return None
+    gap_ms = [
+        None if gaps_ms.empty else float(gaps_ms.quantile(q, interpolation="higher"))
+        for q in (0.5, 0.99)
+    ]
+    return Streaming(
+        mean_chunks=float(chunks.mean()), longest_gap_p50_ms=gap_ms[0], longest_gap_p99_ms=gap_ms[1]
+    )
+
+
+def with_cost(run: Run, summary: ArmSummary) -> ArmSummary:
+    """Add what an arm of one run costs, where the price and number of its instances are known."""
+    price = run.plan.arms[summary.name].instance_price_usd_per_hour
+    instances = instances_of(run, summary.name)
+    if price is None or instances is None:
+        return summary
+    an_hour = summary.succeeded / (run.end_s - run.start_s) * 3600
+    return replace(
+        summary,
+        usd_per_hour=price * instances,
+        usd_per_million=price * instances / an_hour * 1e6 if an_hour else None,
     )
 
 

@@ -23,6 +23,7 @@ from analysis.noise import (
     precision,
     score_p_value,
 )
+from analysis.render.format import counted
 from analysis.results import Estimate, Interval, ShiftPoint
 from analysis.windows import Floats, Sample, differences
 
@@ -141,8 +142,9 @@ def quantile_test(
     tail_requests = beyond(sample, quantile)
     if precision(tail_requests) == "refused":
         return Refusal(
-            reason=f"Only {tail_requests} requests of the smaller arm lie beyond "
-            f"p{quantile * 100:g}; fewer than 20 carry no statement.",
+            reason=f"Only {counted(tail_requests, 'request')} of the smaller arm "
+            f"{'lies' if tail_requests == 1 else 'lie'} beyond p{quantile * 100:g}; fewer than 20 "
+            "carry no statement.",
             tail_requests=tail_requests,
             baseline_value=values[0],
             arm_value=values[1],

@@ -14,11 +14,13 @@ import pandas as pd
 from analysis.generator import check_generator
 from analysis.noise import MEMORY_S, assumption
 from analysis.read import Run
+from analysis.reconcile import reconciled_check
 from analysis.render.format import count, duration, number, share
 from analysis.results import Check
-from analysis.scaling import held_check
+from analysis.scaling import described_as, held_check, unchanged_check
 from analysis.split import traffic_split
 from analysis.windows import WINDOWS
+from analysis.workers import check_workers
 from experiments.record import WARMUP
 
 MOST_DRIFT = 0.25
@@ -35,6 +37,7 @@ FEWEST_IN_BURST = 10
 LONGEST_BURST = 0.05
 MOST_MISSING = 0.01
 MOST_FAILED = 0.01
+MOST_EMPTY = 0.01
 MOST_FAILED_EVERYWHERE = 0.2
 
 State = Literal["ok", "warn", "fail"]
@@ -52,10 +55,11 @@ def check_run(run: Run) -> tuple[Check, ...]:
     """Make every check that this run's records allow."""
     rows = run.measured
     checks = (
-        _records(run), _routing(run, rows), *check_generator(run, rows), _warmup(run, rows),
-        _instances(run), held_check(run), _drift(run, rows), _payloads(run, rows),
-        _failures(run, rows),
-        _answers(run, rows), _retries(rows),
+        check_workers(run), _records(run), _routing(run, rows),
+        *check_generator(run, rows), _warmup(run, rows),
+        _instances(run), held_check(run), unchanged_check(run), _drift(run, rows),
+        _payloads(run, rows), None if rows.empty else _failures(run, rows),
+        _answers(run, rows), _parts(run, rows), _retries(rows), reconciled_check(run),
     )  # fmt: skip
     return tuple(check for check in checks if check is not None)
 
@@ -105,7 +109,8 @@ def _records(run: Run) -> Check:
         return Check("records", title, "warn", said, step)
     if ended_as != "complete":
         said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
-        state: State = "warn" if ended_as == "interrupted" else "fail"
+        # Whose failures they are, the verdict says: see analysis/stopped.py.
+        state: State = "warn" if ended_as in ("failing", "interrupted") else "fail"
         return Check("records", title, state, said, "Make the run again, to its planned end.")
     if counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
         step = "Make the run again; logs/locust.log in the run folder says what happened."
@@ -123,7 +128,7 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
         if session := run.plan.request.session_id:
             said = "not tested: " + (
                 "calls of a session stay where it was opened, whatever the weights"
-                if session == "NEW_SESSION"
+                if session == "NEW_SESSION" or "{" in session
                 else "request.session_id puts every request into one session, which one place holds"
             )
             hint = "Leave request.session_id out, and the split is tested."
@@ -154,6 +159,8 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
             f"{example['variant_invoked']})",
             "Check arms.*.request, and whether a proxy or the endpoint drops TargetVariant.",
         )
+    if astray := _astray(run, rows):
+        return Check("pinning", title, "fail", astray, "Check arms.*.request.endpoint_name.")
     sent = rows["arm"].value_counts()
     shares = ", ".join(f"{count(int(sent.get(arm, 0)))} to {arm}" for arm in run.plan.arms)
     asked = rows.loc[(rows["outcome"] == "ok") & rows["variant_asked"].notna(), named]
@@ -164,6 +171,21 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
     if asked.empty:
         return Check("pinning", "Arms", "ok", shares)
     return Check("pinning", title, "ok", f"every answer came from the variant asked for ({shares})")
+
+
+def _astray(run: Run, rows: pd.DataFrame) -> str | None:
+    """Name an answer of a variant that is none of the endpoint that its arm has of its own."""
+    described = run.manifest.get("endpoint", {}).get("variants", {})
+    for arm in run.plan.arms:
+        endpoint = run.plan.endpoint_of(arm)
+        own = [name.rpartition("/")[2] for name in described if name.startswith(f"{endpoint}/")]
+        answered = rows.loc[rows["arm"] == arm, "variant_invoked"].dropna() if own else None
+        if answered is not None and not (strays := answered[~answered.isin(own)]).empty:
+            return (
+                f"{count(len(strays))} answers to {arm} came from {strays.iloc[0]}, which the "
+                f"endpoint {endpoint} does not have"
+            )
+    return None
 
 
 def _warmup(run: Run, rows: pd.DataFrame) -> Check:
@@ -223,7 +245,7 @@ def _instances(run: Run) -> Check | None:
         return Check("instances", title, "warn", endpoint["note"], step)
     load = {}
     for name, arm in run.plan.arms.items():
-        variant = endpoint.get("variants", {}).get(run.plan.variant_of(name) or "", {})
+        variant = endpoint.get("variants", {}).get(described_as(run, name) or "", {})
         if variant.get("instances"):
             load[name] = arm.share / variant["instances"]
     if len(load) < len(run.plan.arms):
@@ -284,7 +306,8 @@ def _failures(run: Run, rows: pd.DataFrame) -> Check:
     failed = sent[sent["outcome"] != "ok"]
     finding = f"{count(len(failed))} of {count(len(sent))} requests failed"
     by_arm = (sent["outcome"] != "ok").groupby(sent["arm"]).mean()
-    decides = run.plan.question != "load"  # there, failing is an answer
+    # To a load test failing is an answer, and to a run that was stopped for it.
+    decides = run.plan.question != "load" and run.manifest["ended_as"] != "failing"
     if decides and len(by_arm) and float(by_arm.min()) > MOST_FAILED_EVERYWHERE:
         step = "See the errors by kind; what is left says little of either arm."
         return Check("failures", "Few failures", "fail", f"{finding}, in every arm", step)
@@ -320,6 +343,20 @@ def _answers(run: Run, rows: pd.DataFrame) -> Check | None:
     finding = f"{count(unread)} of {count(len(ok))} answers hold no answers.prediction"
     step = "Look at one answer of each arm; the comparison of answers leaves these out."
     return Check("answers", "Answers readable", "warn", finding, step)
+
+
+def _parts(run: Run, rows: pd.DataFrame) -> Check | None:
+    """A stream without a part says nothing, however fast it ends."""
+    good = rows[rows["outcome"] == "ok"]
+    if not run.plan.is_streamed or good["first_byte_ms"].notna().all():
+        return None
+    is_empty = good["first_byte_ms"].isna()
+    by_arm = is_empty.groupby(good["arm"].astype(str)).mean()
+    state: State = "fail" if by_arm.max() > MOST_EMPTY else "warn"
+    shares = ", ".join(f"{share(part)} of {arm}" for arm, part in by_arm.items())
+    finding = f"{count(int(is_empty.sum()))} streams ended well without a part: {shares}"
+    step = "Look at what the container sends: a stream without a part is no answer."
+    return Check("parts", "Streams hold an answer", state, finding, step)
 
 
 def _retries(rows: pd.DataFrame) -> Check | None:

@@ -206,7 +206,9 @@ def _figure(item: Difference) -> str:
 
 
 def _where(metric: str) -> str:
-    return {"mean": "on average", "error_rate": "in error rate"}.get(metric, f"at {metric}")
+    return {"mean": "on average", "error_rate": "in error rate"}.get(
+        metric, f"at {fmt.metric_word(metric)}"
+    )
 
 
 def _about_answers(answers: Answers | None) -> list[str]:

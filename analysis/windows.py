@@ -145,11 +145,12 @@ def differences(
 
 def _windowed_arm(values: ArrayLike, at_s: ArrayLike, start_s: float, end_s: float) -> WindowedArm:
     inside, window = _inside(np.asarray(at_s, dtype=np.float64), start_s, end_s)
-    kept = np.asarray(values, dtype=np.float64)[inside]
+    given = np.asarray(values)[inside]
+    order = np.argsort(given, kind="stable" if given.dtype == np.bool_ else None)
+    kept = given.astype(np.float64, copy=False)
     if not (np.isfinite(kept).all() and (kept >= 0).all()):
         raise ValueError("every value must be a finite number that is not negative")
-    order = np.argsort(kept)
-    # A stable sort of one-byte windows is a radix sort: it groups the ranks by window and keeps
+    # A stable sort of single bytes is a radix sort: this one groups the ranks by window and keeps
     # them ascending within each.
     rank = np.argsort(window[order], kind="stable")
     counts = np.bincount(window, minlength=WINDOWS)

@@ -23,7 +23,7 @@ from scipy.stats import binom, chi2_contingency, ks_2samp, mannwhitneyu, norm, t
 
 from analysis.error_rates import error_rate_difference
 from analysis.noise import MEMORY_S, Refusal, draw_signs
-from analysis.paired import smoothed_test
+from analysis.paired import ramps_of, smoothed_test
 from analysis.simulate import STREAMS, Stream, TwoArms
 from analysis.swap import SwapTest, mean_test, quantile_test
 from analysis.windows import Floats, Sample, windowed
@@ -58,7 +58,7 @@ def pair_rejections(pairs: Sample) -> dict[str, bool | None]:
     found = {}
     for name, quantile in QUANTILES.items():
         found[f"SWAP-2S {name}"] = rejects(quantile_test(pairs, quantile, signs=SIGNS))
-        smoothed = smoothed_test(pairs, quantile, signs=SIGNS)
+        smoothed = smoothed_test(ramps_of(pairs), quantile, signs=SIGNS)
         found[f"**SWAP-2S {name}, smoothed**"] = rejects(smoothed)
     return found
 

@@ -9,7 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "reports" / "sample"
 PLANS = ("ab", "load", "regression")
 
 
@@ -19,10 +22,26 @@ def main() -> None:
             command = [sys.executable, "-m", "experiments", "run", plan, "--out", out]
             subprocess.run(command, cwd=ROOT, check=False)
             (run,) = Path(out).iterdir()
-            sample = ROOT / "reports" / "sample" / plan
+            sample = SAMPLES / plan
             sample.mkdir(parents=True, exist_ok=True)
             for report in run.glob("report.*"):
                 shutil.copy(report, sample / report.name)
+    picture(SAMPLES / "ab" / "report.html", SAMPLES / "ab.png")
+
+
+def picture(page: Path, target: Path) -> None:
+    """Draw the upper end of a page, 1,200 pixels wide, as a browser shows it."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print(f"{target.name} was not made: there is no Chromium. apt-get install chromium")
+        return
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--force-device-scale-factor=1.5", "--window-size=800,1280",
+        f"--screenshot={target}", page.as_uri(),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    Image.open(target).quantize(256).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def _texts(values: list[str | None], index: "np.ndarray") -> pa.Array:
 def measure(folder: Path) -> tuple[float, float, int, Path]:
     """Give seconds, GiB at most, and the exit code of `abreast report` on a folder."""
     command = [sys.executable, "-m", "experiments", "report", str(folder), "--quiet"]
+    os.sync()  # what was just written would still be on its way to the disk
     began_s = time.perf_counter()
     child = os.posix_spawn(sys.executable, command, os.environ)
     _, status, usage = os.wait4(child, 0)

@@ -61,6 +61,8 @@ class Traffic(Table):
     """What happens to a request that finds no free slot; `None` is "queue"."""
     transport: Literal["fast", "boto3"] = "fast"
     """boto3 itself, or what sends the same bytes at a fraction of its CPU."""
+    set_weights: bool = False
+    """Whether the endpoint gets the arms' shares as weights for the run, and its own afterwards."""
 
     @property
     def is_closed(self) -> bool:
@@ -131,6 +133,11 @@ class Traffic(Table):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
+        if self.set_weights and self.routing != "weighted":
+            raise ValueError(
+                f'set_weights goes with routing = "weighted"; with "{self.routing}" a request says '
+                "which variant answers, whatever the weights"
+            )
         if self.is_closed:
             self._takes_no("the closed model", "rate", "stages", "trace", "slots", "overflow")
             if self.users is None or self.duration is None:

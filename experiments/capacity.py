@@ -20,7 +20,8 @@ from experiments.plan import Plan
 from experiments.run_folder import RunFolder
 from experiments.search import Asked, Call, End, Made, Probe, next_probe
 from experiments.series import make, runs, series
-from experiments.slo import Threshold
+from experiments.slo import Threshold, slowest_ms
+from experiments.workers import Workers
 
 Judge = Callable[[Sequence[Path]], Mapping[float, Call]]
 """Given the runs made so far: what all at each rate show together."""
@@ -31,8 +32,8 @@ _START = 0.25
 _CALIBRATION = {"warmup": "2s", "duration": "5s"}
 _FEWEST_SLOTS, _MOST_SLOTS = 64, 20_000
 _SLOTS_A_LIMIT = 2
-_SLOWEST_S = 1.0
-"""Taken for the slowest answer where the SLO limits failures only."""
+_LONGER_UNDER_LOAD = 4
+"""So many times what one user waits for a stream, where only its first byte has a limit."""
 
 
 def measure(
@@ -42,8 +43,13 @@ def measure(
     out: Path,
     tell: launch.Tell,
     judge: Judge,
+    web: bool = False,
+    workers: Workers | None = None,
+    firsts: int = 0,
 ) -> RunFolder:
     """Search the highest rate that keeps the SLO, and give the folder of the search.
+
+    Each probe sends `firsts` requests before its clock starts.
 
     Its manifest's `search_end` says how the search ended. After Ctrl-C the folder is given with the
     probes that were made whole; its manifest's `ended_as` says so.
@@ -59,13 +65,14 @@ def measure(
             launch.reach(plan, plan_path, folder.logs, tell) as reachable,
         ):
 
-            def send(*of_the_probe: str) -> RunFolder:
-                made = make(folder, plan_path, [*overrides, *of_the_probe], tell, reachable)
+            def send(label: str, *of_the_probe: str) -> RunFolder:
+                changed = [*overrides, *of_the_probe]
+                made = make(folder, plan_path, changed, tell, label, reachable, web, workers)
                 if run_folder.read_manifest(made)["ended_as"] == "interrupted":
                     raise KeyboardInterrupt
                 return made
 
-            end = _search(plan, folder, send, tell, judge)
+            end = _search(plan, folder, send, tell, judge, firsts)
             run_folder.update_manifest(folder, search_end=end)
     except KeyboardInterrupt:
         if folder is None or not any(map(_is_whole_probe, runs(folder))):
@@ -79,12 +86,19 @@ def _search(
     send: Callable[..., RunFolder],
     tell: launch.Tell,
     judge: Judge,
+    firsts: int,
 ) -> End | Literal["limits"]:
     """Make probe after probe, and say how the search ended."""
-    asked = _asked(plan, send, tell)
+    capacity, service_s = plan.capacity_asked, None
+    has_rate = capacity.start_rate is not None or capacity.ladder is not None
+    has_slots = plan.traffic.slots is not None or slowest_ms(thresholds_of(plan)) is not None
+    if not has_rate or not has_slots:
+        tell({"kind": "note", "text": "One user at a time, to see how long an answer takes."})
+        service_s = _service_s(send("one user", *_of_the_arm(plan), *_one_user(plan)))
+    asked = _asked(plan, service_s)
     history: list[Made] = []
     sent: list[Probe] = []
-    budget = _Budget(plan)
+    budget = _Budget(plan, firsts)
     while isinstance(probe := next_probe(history, asked), Probe):
         if not budget.allows(probe):
             text = "The next probe would go beyond [limits]; the search ends here."
@@ -93,7 +107,9 @@ def _search(
         time.sleep(plan.capacity_asked.cooldown)
         tell({"kind": "note", "text": f"Probe {len(history) + 1}, {probe.why}: "
               f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s"})  # fmt: skip
-        send(*overrides_of(plan, probe, number=len(history)))
+        of_how_many = f" of {len(asked.ladder)}" if asked.ladder else ""
+        label = f"probe {len(history) + 1}{of_how_many}, {probe.rate_rps:g} req/s"
+        send(label, *overrides_of(plan, probe, len(history), service_s))
         sent.append(probe)
         calls = judge([made.path for made in runs(folder)])
         history = [
@@ -112,16 +128,17 @@ def _is_whole_probe(made: RunFolder) -> bool:
 class _Budget:
     """What the plan's [limits] leave for all probes together."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, firsts: int) -> None:
         self._limits = plan.limits
         self._warmup_s = plan.traffic.warmup
         self._began_s = time.monotonic()
+        self._firsts = firsts
         self._requests = 0.0
 
     def allows(self, probe: Probe) -> bool:
         """Count a probe, and say whether it stays within the limits."""
         length_s = self._warmup_s + probe.length_s
-        self._requests += length_s * probe.rate_rps
+        self._requests += length_s * probe.rate_rps + self._firsts
         elapsed_s = time.monotonic() - self._began_s
         return self._limits is None or (
             self._requests <= self._limits.max_requests
@@ -129,15 +146,12 @@ class _Budget:
         )
 
 
-def _asked(plan: Plan, send: Callable[..., RunFolder], tell: launch.Tell) -> Asked:
+def _asked(plan: Plan, service_s: float | None) -> Asked:
     capacity = plan.capacity_asked
     ladder = tuple(capacity.ladder or ())
-    start_rps = capacity.start_rate
-    if start_rps is None and not ladder:
-        tell({"kind": "note", "text": "One user at a time, to see where to begin."})
-        start_rps = _START / _service_s(send(*_of_the_arm(plan), *_one_user(plan)))
+    start_rps = capacity.start_rate or next(iter(ladder), None)
     return Asked(
-        start_rps=start_rps or ladder[0],
+        start_rps=start_rps or _START / (service_s or 1.0),
         resolution=capacity.resolution,
         probe_s=capacity.probe,
         fewest_requests=_SHOWS_A_SHARE / min(each.allowed for each in thresholds_of(plan)),
@@ -147,15 +161,20 @@ def _asked(plan: Plan, send: Callable[..., RunFolder], tell: launch.Tell) -> Ask
     )
 
 
-def overrides_of(plan: Plan, probe: Probe, number: int) -> tuple[str, ...]:
+def overrides_of(
+    plan: Plan, probe: Probe, number: int, service_s: float | None = None
+) -> tuple[str, ...]:
     """Say what the plan of one probe changes: a load test of one arm at one rate.
 
     A probe with half of it or more behind it stops once no rest of it could mend a limit. There are
     slots for all requests of twice the longest time that the SLO allows, so that a probe runs out
-    of them only where the endpoint is slower than that.
+    of them only where the endpoint is slower than that. Where it limits first bytes only, they are
+    reckoned from `service_s`, what one user waits for the whole.
     """
-    slowest_s = max(each.limit_ms or 0.0 for each in thresholds_of(plan)) / 1e3
-    in_flight = _SLOTS_A_LIMIT * probe.rate_rps * (slowest_s or _SLOWEST_S)
+    longest_ms = slowest_ms(thresholds_of(plan))
+    if longest_ms is None:
+        longest_ms = _LONGER_UNDER_LOAD * (service_s or 0.0) * 1e3
+    in_flight = _SLOTS_A_LIMIT * probe.rate_rps * longest_ms / 1e3
     slots = plan.traffic.slots or min(max(_FEWEST_SLOTS, round(in_flight)), _MOST_SLOTS)
     return (
         *_of_the_arm(plan, abort_after_s=probe.length_s / 2),
@@ -183,7 +202,9 @@ def _of_the_arm(plan: Plan, abort_after_s: float | None = None) -> tuple[str, ..
     if abort_after_s is not None:
         limits |= {"abort_on_fail": True, "abort_after": f"{abort_after_s:.3f}s"}
     own = plan.arms[arm].model_dump(mode="json", exclude_none=True)
-    return "question=load", f"arms={_inline({arm: own})}", f"slo={_inline(limits)}"
+    # Each probe would wait minutes for CloudWatch.
+    only = (f"arms={_inline({arm: own})}", f"slo={_inline(limits)}", "cloudwatch.read=false")
+    return "question=load", *only
 
 
 def _one_user(plan: Plan) -> tuple[str, ...]:

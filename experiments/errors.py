@@ -7,6 +7,8 @@ FAULT = 70
 """Exit code of a fault in abreast itself (EX_SOFTWARE of sysexits.h)."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, as shells give it."""
+ENDED_BADLY = {"interrupted": INTERRUPTED, "fault": FAULT}
+"""Exit codes of runs that ended so, whatever was found."""
 
 
 class AbreastError(Exception):

@@ -3,14 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jmespath
 
 from experiments.errors import PlanError
+from experiments.payloads import Payload
 from experiments.plan import Answers, Arm, Plan
+from experiments.templates import filled_in
 
+INVOKE = "InvokeEndpoint"
+STREAM = "InvokeEndpointWithResponseStream"
 LONGEST_INFERENCE_ID = 64
 
 _BOTO3_NAME = {
@@ -27,8 +31,13 @@ _BOTO3_NAME = {
 }
 
 
+def operation_of(plan: Plan) -> str:
+    """Name the operation of SageMaker Runtime that the plan's requests call."""
+    return STREAM if plan.is_streamed else INVOKE
+
+
 def parameters_of_arm(plan: Plan, arm: str | None) -> dict[str, Any]:
-    """Give boto3's keyword arguments that all requests of an arm share.
+    """Give boto3's keyword arguments that all requests of an arm share, templates as they are.
 
     `arm` is `None` where the endpoint routes.
     """
@@ -48,17 +57,53 @@ def inference_id(run_id: str, seq: int) -> str:
     return f"{run_id}-{seq}"[-LONGEST_INFERENCE_ID:]
 
 
-def parameters_of_request(
-    plan: Plan, of_arm: Mapping[str, Any], body: bytes, run_id: str, seq: int
-) -> dict[str, Any]:
-    """Add what is a request's own: its body, its InferenceId and its custom attributes."""
-    parameters = {**of_arm, "Body": body}
-    if plan.request.inference_id:
-        parameters["InferenceId"] = inference_id(run_id, seq)
-    if plan.request.custom_attributes:
-        filled = plan.request.custom_attributes.replace("{run_id}", run_id)
-        parameters["CustomAttributes"] = filled.replace("{seq}", str(seq))
-    return parameters
+Request = Callable[[Payload, int], dict[str, Any]]
+"""From a payload and a request's number in the run to boto3's keyword arguments."""
+
+
+def request_of_arm(plan: Plan, arm: str | None, run_id: str) -> Request:
+    """Make what gives all parameters of an arm's requests; `arm` is `None` where none is asked.
+
+    An InferenceId keeps its end within the length that SageMaker takes.
+    """
+    asked = plan.request
+    named = {**parameters_of_arm(plan, arm), "CustomAttributes": asked.custom_attributes}
+    named["InferenceId"] = "{run_id}-{seq}" if asked.inference_id is True else asked.inference_id
+    shared, varied = {}, []
+    for name, text in named.items():
+        value = filled_in(text, run_id) if isinstance(text, str) else text
+        if callable(value):
+            varied.append((name, value, LONGEST_INFERENCE_ID if name == "InferenceId" else 0))
+        elif value:
+            shared[name] = value
+
+    def request(payload: Payload, seq: int) -> dict[str, Any]:
+        parameters = {**shared, "Body": payload.body}
+        for name, fill, longest in varied:
+            parameters[name] = fill(payload.fields, seq)[-longest:]
+        return parameters
+
+    return request
+
+
+def first_requests(
+    plan: Plan, payloads: Sequence[Payload], *, names_arms: bool = False
+) -> Iterator[tuple[str | None, int, dict[str, Any]]]:
+    """Give a request to each target, by its arm and payload; the arm is `None` where none is asked.
+
+    A target is an arm, or with routing by the endpoint that alone, unless `names_arms`. Where the
+    payloads say the TargetModel, each model is one of its own: its first request loads it.
+    """
+    is_routed = plan.traffic.routing == "weighted" and not names_arms
+    for arm in [None] if is_routed else list(plan.arms):
+        request = request_of_arm(plan, arm, "abreast-first-request")
+        is_varied = "{payload." in parameters_of_arm(plan, arm).get("TargetModel", "")
+        models = set()
+        for number, payload in enumerate(payloads if is_varied else payloads[:1]):
+            parameters = request(payload, 0)
+            if (model := parameters.get("TargetModel")) not in models:
+                models.add(model)
+                yield arm, number, parameters
 
 
 Selector = Callable[[bytes, str | None], str | None]

@@ -21,12 +21,14 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experiments import child, fingerprint, run_folder
+from experiments import afterwards, child, fingerprint, restore, run_folder
 from experiments.errors import FAULT, AbreastError, EndpointError, naming
 from experiments.local import config as endpoint_file
 from experiments.local import process as local_endpoint
+from experiments.memory import refuse_beyond_memory
 from experiments.plan import Plan, check_variants
 from experiments.run_folder import RunFolder
+from experiments.workers import Workers, await_streams, became_of, children
 
 Tell = Callable[[Mapping[str, Any]], None]
 Judge = Callable[[RunFolder, float], Mapping[str, Any] | None]
@@ -35,9 +37,11 @@ Judge = Callable[[RunFolder, float], Mapping[str, Any] | None]
 It gives the event for the timeline, of which `said` is shown and `decided` stops the run.
 """
 
-_ENDED = ("begun", "ended_as", "reason", "slo_lost")
+_ENDED = ("ended_as", "reason", "slo_lost")
 _GIVING_WAY = 19
 """The lowest weight that a thread can have."""
+_SILENT_S = 120.0
+"""A Locust process that tells of each second, and then of none for so long, hangs."""
 
 
 def run(
@@ -49,6 +53,8 @@ def run(
     tell: Tell,
     reachable: "Reachable | None" = None,
     judge: Judge | None = None,
+    web: bool = False,
+    workers: Workers | None = None,
 ) -> RunFolder:
     """Make one run and give its folder, with the records compacted and counted.
 
@@ -56,6 +62,8 @@ def run(
     second. A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
     Where several runs share one endpoint, `reachable` is it; else one is started for this run.
     `judge` is asked each second whether the run is decided, and then it ends as "stopped".
+    With `web` the run can be watched in a browser; where, a note says. With `workers` the load is
+    theirs, and Locust's master leads them.
 
     Raises:
         AbreastError: the run could not start. Its folder is removed, since it holds nothing.
@@ -75,12 +83,28 @@ def run(
         with (
             nullcontext(reachable) if reachable else reach(plan, plan_path, folder.logs, tell)
         ) as endpoint:
-            code = _run_locust(plan_path, overrides, folder, endpoint, note_and_tell, judge)
+            try:
+                code = _run_locust(
+                    plan_path, overrides, folder, endpoint, note_and_tell, judge, web, workers
+                )
+            finally:
+                afterwards.put_weights_back(folder, endpoint.environment, tell)
+            if workers and workers.expected and _lost_its_workers(folder):
+                tell({"kind": "note", "text": "The master is gone: its workers' end is awaited."})
+                await_streams(folder)
+            finish(folder, known, exit_code=code)
+            afterwards.read_cloudwatch(plan, folder, endpoint.environment, tell)
     except BaseException:
         _discard(folder)
         raise
-    finish(folder, known, exit_code=code)
     return folder
+
+
+def _lost_its_workers(folder: RunFolder) -> bool:
+    """Whether workers elsewhere may still write into the run folder, led by nobody."""
+    manifest = run_folder.read_manifest(folder)
+    shares_disk = any(worker["spool"] is None for worker in manifest.get("workers", ()))
+    return shares_disk and manifest["ended_as"] in ("running", "crashed")
 
 
 def finish(
@@ -91,25 +115,40 @@ def finish(
     `known` is what the Locust process told of its end, which it may have failed to write.
 
     Raises:
-        OSError: the disk refuses; the streams are kept.
+        RunFolderError: the disk refuses; the streams are kept.
     """
     manifest = run_folder.read_manifest(folder)
     if manifest["ended_as"] == "running":
         manifest = {**manifest, **(known or {})}
-    if "counts" in manifest:
+    if "counts" in manifest and not run_folder.has_streams(folder):
         return manifest
+    begun_by = run_folder.read_begun_by(folder)
+    # Of workers whose files are not here it is known from before.
+    workers = [
+        {**worker, "begun": max(worker["begun"], begun_by.get(worker["rank"], 0))}
+        for worker in manifest.get("workers", ())
+    ]
+    begun = sum(worker["begun"] for worker in workers) or sum(begun_by.values())
+    begun = max(manifest.get("begun", 0), begun)
+    if begun != manifest.get("begun"):  # kept first: what follows removes where it is from
+        of_workers = {"workers": workers} if workers else {}
+        run_folder.update_manifest(folder, begun=begun, **of_workers)
     run_folder.compact(folder)
-    outcomes = pq.read_table(folder.requests, columns=["outcome"])["outcome"]
+    records = pq.read_table(folder.requests, columns=["outcome", "worker"])
+    outcomes = records["outcome"]
     dropped = pc.sum(pc.equal(outcomes, "dropped")).as_py() or 0
+    workers = [became_of(worker, records) for worker in workers]
     counts = run_folder.account(
         planned=manifest.get("planned", 0),
-        begun=max(manifest.get("begun", 0), (known or {}).get("begun", 0)),
+        begun=max(begun, sum(worker["begun"] for worker in workers)),
         ended=len(outcomes) - dropped,
         dropped=dropped,
     )
     ended = {key: manifest[key] for key in _ENDED if key in manifest}
     if manifest["ended_as"] == "running":
         ended.update(ended_as="crashed", reason=_crash_reason(exit_code))
+    if workers:
+        ended["workers"] = workers
     return run_folder.update_manifest(folder, counts=counts, **ended)
 
 
@@ -119,23 +158,33 @@ def _crash_reason(exit_code: int | None) -> str:
     return f"The Locust process ended with exit code {exit_code}; see logs/locust.log."
 
 
-def check_endpoint(plan: Plan, plan_path: Path) -> None:
-    """Read the file of the plan's local endpoint, where it has one, without starting it.
+def check_endpoint(plan: Plan, plan_path: Path, out: Path | None = None) -> None:
+    """Check that this machine can run the plan, and read the file of its local endpoint, if any.
 
     Raises:
-        AbreastError: it is wrong, or is not the endpoint that the plan names.
+        AbreastError: memory is short, the file is wrong or not of the plan's endpoint, or another
+            endpoint still has the weights of a run below `out`.
     """
+    refuse_beyond_memory(plan, plan_path)
     if plan.endpoint.config is None:
+        if out is not None:
+            restore.refuse_unrestored(out, plan.endpoint)
         return
-    described = endpoint_file.load(plan_path.parent / plan.endpoint.config)
-    if described.name != plan.endpoint.name:
+    first, *others = endpoint_file.load_all(plan_path.parent / plan.endpoint.config)
+    if first.name != plan.endpoint.name:
         raise EndpointError(
             f'{plan_path}: endpoint.name is "{plan.endpoint.name}", but '
-            f'{plan.endpoint.config} is the endpoint "{described.name}".',
+            f'{plan.endpoint.config} is the endpoint "{first.name}".',
             "Make the two names the same.",
         )
     with naming(plan_path):
-        check_variants(plan, described.variants)
+        for name in set(plan.other_endpoints) - {each.name for each in others}:
+            raise EndpointError(
+                f'{plan.endpoint.config} describes no endpoint "{name}", which an arm names.',
+                "Give that endpoint a file, and name the file there: also = [...].",
+            )
+        of_others = (f"{each.name}/{variant}" for each in others for variant in each.variants)
+        check_variants(plan, [*first.variants, *of_others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +225,18 @@ def _run_locust(
     endpoint: Reachable,
     tell: Tell,
     judge: Judge | None,
+    web: bool,
+    workers: Workers | None,
 ) -> int:
     read_fd, write_fd = os.pipe()
     command = child.command(
         "experiments.traffic",
-        "-f", str(child.ROOT / "locustfile.py"), "--headless", "--only-summary",
+        "-f", str(child.ROOT / "locustfile.py"),
+        "--autostart" if web else "--headless", "--only-summary",
         "--plan", str(plan_path.absolute()),
         *(part for override in overrides for part in ("--set", override)),
         "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
+        *(workers.options if workers else ()),
     )  # fmt: skip
     clean = {k: v for k, v in endpoint.environment.items() if not k.startswith("LOCUST_")}
     with (folder.logs / "locust.log").open("wb") as log:
@@ -204,6 +257,9 @@ def _run_locust(
 
         def tell_and_watch(message: Mapping[str, Any]) -> None:
             nonlocal endpoint_died, decided
+            if message["kind"] == "master":
+                start_workers(message["port"])
+                return
             tell(message)
             if not endpoint_died and not endpoint.is_alive():
                 endpoint_died = True
@@ -213,8 +269,12 @@ def _run_locust(
                 if decided is not None:
                     locust.terminate()
 
-        with _interrupts_go_to(locust, tell) as interrupts, _looks(judge, folder, tell) as look:
-            error = _listen(read_fd, tell_and_watch)
+        with (
+            _interrupts_go_to(locust, tell) as interrupts,
+            _looks(judge, folder, tell) as look,
+            children(workers, folder, clean, locust, lambda: len(interrupts) > 1) as start_workers,
+        ):
+            error = _listen(read_fd, tell_and_watch, lambda: _end_hanging(locust, folder))
             code = locust.wait()
     finally:
         os.close(read_fd)
@@ -283,24 +343,41 @@ def _looks(
         taken(late=" The run had ended by then.")
 
 
-def _listen(read_fd: int, tell: Tell) -> Exception | None:
-    """Pass on Locust's messages until it closes its end; give the error it could not pass."""
-    error = None
+def _listen(read_fd: int, tell: Tell, end_it: Callable[[], None]) -> Exception | None:
+    """Pass on Locust's messages until it closes its end; give the error it could not pass.
+
+    Where it hangs between its first second and its end, `end_it` is called.
+    """
+    error = most_s = None
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(read_fd, selectors.EVENT_READ)
         while True:
-            selector.select()
+            # Asked twice: the first time may have passed while this process was stopped.
+            if not selector.select(most_s) and not selector.select(0):
+                end_it()
+                most_s = None
             data = os.read(read_fd, 65536)
             if not data:
                 return error
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
-                message = json.loads(line)
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    continue  # empty, or cut short while this process did not read
+                most_s = {"progress": _SILENT_S, "end": None}.get(message["kind"], most_s)
                 if message["kind"] == "error":
                     error = _error_of(message)
                 else:
                     tell(message)
+
+
+def _end_hanging(locust: subprocess.Popen[bytes], folder: RunFolder) -> None:
+    locust.kill()
+    locust.wait()
+    reason = f"The Locust process said nothing for {_SILENT_S:g} s, and was killed."
+    run_folder.update_manifest(folder, ended_as="crashed", reason=reason)
 
 
 def _error_of(message: Mapping[str, Any]) -> Exception:
@@ -334,8 +411,9 @@ def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[l
 
 
 def _discard(folder: RunFolder) -> None:
-    """Remove a folder that holds no record; keep one that does."""
-    if any(folder.raw.glob("*.arrows")):
+    """Remove a folder that holds no record; keep one that does, or weights to be put back."""
+    has_records = folder.requests.exists() or any(run_folder.read_begun_by(folder).values())
+    if has_records or restore.is_pending(folder):
         return
     for path in sorted(folder.path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

@@ -17,8 +17,11 @@ from experiments.errors import EndpointError, PlanError, naming
 from experiments.questions import Capacity, Compare, Regression, of_its_first_probe
 from experiments.record import WARMUP
 from experiments.slo import Slo, Threshold, thresholds
+from experiments.templates import refuse_other_blanks
 from experiments.trace import read_trace, span_s
-from experiments.units import Name, Table
+from experiments.units import OF_FIRST_BYTE as OF_FIRST_BYTE  # noqa: PLC0414 - for analysis
+from experiments.units import Name, Seconds, Table
+from experiments.units import is_of_first_byte as is_of_first_byte  # noqa: PLC0414 - for analysis
 from experiments.units import quantile_of as quantile_of  # noqa: PLC0414 - for analysis
 from experiments.validation import explain
 
@@ -96,10 +99,11 @@ class Request(Table):
     """InvokeEndpoint's parameters, the same for every arm."""
 
     payloads: str
+    operation: Literal["invoke", "stream"] = "invoke"
     content_type: str | None = None
     accept: str | None = None
     custom_attributes: str | None = None
-    inference_id: bool = False
+    inference_id: bool | str = False
     target_model: str | None = None
     target_container_hostname: Name | None = None
     inference_component_name: Name | None = None
@@ -122,6 +126,17 @@ class Limits(Table):
     max_requests: PositiveInt
     max_minutes: PositiveFloat
     abort_error_rate: float | None = Field(default=None, gt=0, le=1)
+    allow_foreign_traffic: bool = False
+    """Whether others may call the endpoint meanwhile: then it is no reason to distrust the run."""
+
+
+class CloudWatch(Table):
+    """Whether a run's records are held against the endpoint's own metrics, once it has ended."""
+
+    read: bool | None = None
+    """`None`: where the endpoint is AWS's."""
+    wait: Seconds = 180.0
+    """How long the run's last minute is waited for."""
 
 
 class Plan(Table):
@@ -139,6 +154,7 @@ class Plan(Table):
     compare: Compare | None = None
     capacity: Capacity | None = None
     regression: Regression | None = None
+    cloudwatch: CloudWatch = CloudWatch()
 
     @property
     def comparison(self) -> Compare:
@@ -159,15 +175,44 @@ class Plan(Table):
         return self.regression or Regression()
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether answers come in parts: InvokeEndpointWithResponseStream."""
+        return self.request.operation == "stream"
+
+    @property
     def baseline(self) -> str | None:
         """Name the arm that the others are held against, where the plan names one."""
         asked = (self.regression, self.compare)
         return next((table.baseline for table in asked if table and table.baseline), None)
 
     @property
+    def reads_cloudwatch(self) -> bool:
+        """Whether the endpoint's metrics are read after a run."""
+        asked = self.cloudwatch.read
+        return self.endpoint.target == "aws" if asked is None else asked
+
+    @property
     def thresholds(self) -> tuple[Threshold, ...]:
         """What the arms must keep; none without an [slo]."""
         return thresholds(self.slo, self.arms) if self.slo else ()
+
+    @property
+    def requests(self) -> dict[str, dict[str, Any]]:
+        """The parameters that each table of the plan gives, by the table's name."""
+        tables = {"request": self.request.model_dump(exclude_none=True)}
+        for name, arm in self.arms.items():
+            tables[f"arms.{name}.request"] = arm.request.model_dump(exclude_none=True)
+        return tables
+
+    def endpoint_of(self, arm: str) -> str:
+        """Name the endpoint that an arm's requests go to."""
+        return self.arms[arm].request.endpoint_name or self.endpoint.name
+
+    @property
+    def other_endpoints(self) -> tuple[str, ...]:
+        """Name the endpoints of the arms beside the plan's own."""
+        named = dict.fromkeys(self.endpoint_of(arm) for arm in self.arms)
+        return tuple(name for name in named if name != self.endpoint.name)
 
     def variant_of(self, arm: str) -> str | None:
         """Name the production variant that answers for `arm`; `None`: told apart otherwise."""
@@ -182,6 +227,11 @@ class Plan(Table):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         self._can_be_answered()
+        self._is_of_its_operation()
+        if self.traffic.set_weights and self.question == "capacity":
+            raise ValueError(
+                "traffic.set_weights does not go with a search, whose probes name their variant"
+            )
         if self.traffic.routing == "weighted":
             told = [name for name, arm in self.arms.items() if arm.request.is_given]
             if told:
@@ -193,15 +243,36 @@ class Plan(Table):
             raise ValueError('traffic.routing = "paired" sends to every arm alike; leave out share')
         return self._stays_within_limits()
 
+    def _is_of_its_operation(self) -> None:
+        """Refuse what a stream does not take, and what only a stream can be judged by."""
+        margins = (self.compare, self.regression)
+        metrics = [f"margins.{name}" for table in margins if table for name in table.margins]
+        metrics += [f"slo.{each.metric}" for each in self.thresholds]
+        of_streams = [name for name in metrics if is_of_first_byte(name.partition(".")[2])]
+        if of_streams and not self.is_streamed:
+            raise ValueError(
+                f'{of_streams[0]} needs request.operation = "stream": where an answer comes whole, '
+                "its first byte says little"
+            )
+        for where, given in self.requests.items():
+            for key, value in given.items():
+                if self.is_streamed and key in ("target_model", "enable_explanations"):
+                    raise ValueError(f'{where}.{key} does not go with operation = "stream"')
+                if isinstance(value, str):
+                    refuse_other_blanks(f"{where}.{key}", value)
+        if self.is_streamed and self.request.session_id == "NEW_SESSION":
+            raise ValueError('request.session_id: operation = "stream" opens no NEW_SESSION')
+
     def _can_be_answered(self) -> None:
         if self.question == "compare":
             if self.compare is None or len(self.arms) < 2:
                 raise ValueError('question = "compare" needs two arms or more, and [compare]')
         elif self.question == "regression":
             if len(self.arms) > 2 or (len(self.arms) == 2 and self.baseline not in self.arms):
+                named = "is not given" if self.baseline is None else f'is "{self.baseline}"'
                 raise ValueError(
                     'question = "regression" needs one arm, or two of which regression.baseline '
-                    f"names one; the arms are {', '.join(self.arms)}"
+                    f"names one; it {named}, and the arms are {', '.join(self.arms)}"
                 )
         elif self.slo is None:
             raise ValueError(f'question = "{self.question}" needs [slo], such as p99 = "300ms"')
@@ -261,17 +332,21 @@ class Plan(Table):
 
 
 def check_variants(plan: Plan, variants: Collection[str]) -> None:
-    """Refuse a plan with an arm whose variant is none of an endpoint's.
+    """Refuse a plan with an arm whose variant is none of its endpoint's.
+
+    Those of other endpoints than the plan's own stand behind their endpoint's name, as in "b/blue".
 
     Raises:
         EndpointError: naming the arm and the variants that there are.
     """
-    for arm, told_by in plan.arms.items():
-        variant = plan.variant_of(arm)
-        if told_by.request.endpoint_name is None and variant not in {None, *variants}:
+    for arm in plan.arms:
+        variant, endpoint = plan.variant_of(arm), plan.endpoint_of(arm)
+        other = "" if endpoint == plan.endpoint.name else endpoint
+        there = [own for of, _, own in (name.rpartition("/") for name in variants) if of == other]
+        if there and variant not in {None, *there}:
             raise EndpointError(
-                f'arms.{arm}: the endpoint "{plan.endpoint.name}" has no production variant '
-                f'"{variant}"; it has {", ".join(variants)}.',
+                f'arms.{arm}: the endpoint "{endpoint}" has no production variant '
+                f'"{variant}"; it has {", ".join(there)}.',
                 f"Rename the arm, or say which variant it is: arms.{arm}.request.target_variant.",
             )
 

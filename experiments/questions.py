@@ -34,7 +34,8 @@ class Margins(Table):
         for metric in self.margins:
             if metric != "error_rate" and not is_latency_metric(metric):
                 raise ValueError(
-                    f"margins.{metric} is no metric; give p50, p99, mean or error_rate"
+                    f"margins.{metric} is no metric; give p50, p99, mean, error_rate, or ttfb_p50 "
+                    "and the like for a stream's time to its first byte"
                 )
         return self
 

@@ -30,6 +30,11 @@ OUTCOMES = (
 )
 """How a request can end; a closed set. `dropped`: never sent, since no slot was free."""
 
+NO_DESCRIPTOR = "Too many open files"
+"""In the error of a request for which this process (EMFILE) or machine (ENFILE) had no socket."""
+COLD = "cold"
+"""The first request to each target, before the clock starts; in a file of their own, timed from
+the first of them."""
 WARMUP = "warmup"
 MEASURE = "measure"
 
@@ -49,7 +54,7 @@ class Record(NamedTuple):
     sent_ns: int | None
     """After signing, just before the first byte leaves."""
     first_byte_ns: int | None
-    """The response headers were parsed."""
+    """The response headers were parsed; of a stream, its first part was."""
     ended_ns: int | None
     """The body was read to its end, or the failure was known."""
     variant_asked: str | None
@@ -75,7 +80,9 @@ class Record(NamedTuple):
     worker: int
     slot: int | None
     chunks: int | None = None
+    """The parts that came of a stream; `None`: the answer was not streamed."""
     longest_gap_ns: int | None = None
+    """The longest that one part of a stream came after the one before."""
 
 
 _TYPES: dict[str, pa.DataType] = {

@@ -13,6 +13,7 @@ from experiments.errors import PlanError, naming
 from experiments.plan import Plan, load
 from experiments.run_folder import RunFolder
 from experiments.series import make, runs, series
+from experiments.workers import Workers
 
 
 def make_runs(
@@ -21,6 +22,8 @@ def make_runs(
     overrides: Sequence[str],
     out: Path,
     tell: launch.Tell,
+    web: bool = False,
+    workers: Workers | None = None,
 ) -> RunFolder:
     """Make a run with each of the settings, and give the folder that holds them.
 
@@ -35,7 +38,10 @@ def make_runs(
         with series(plan_path, overrides, out) as folder:
             for number, own in enumerate(settings, start=1):
                 tell({"kind": "note", "text": f"Run {number} of {len(settings)}."})
-                made = make(folder, plan_path, [*overrides, *own], tell)
+                label = f"run {number} of {len(settings)}"
+                made = make(
+                    folder, plan_path, [*overrides, *own], tell, label, web=web, workers=workers
+                )
                 if _ended_as(made) == "interrupted":
                     raise KeyboardInterrupt
     except KeyboardInterrupt:

@@ -4,11 +4,13 @@ Everything about a run is in its folder, and nothing is written outside it. Raw 
 IPC streams, one a worker: append-only, so that a killed worker loses its last batch at most.
 """
 
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +23,11 @@ import pyarrow.parquet as pq
 from experiments.errors import RunFolderError
 from experiments.record import HEALTH_SCHEMA, SCHEMA, SCHEMA_VERSION
 
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""How a stream ends that was closed: a continuation mark, and a length of zero."""
+
 _LONGEST_NAME = 24
+_RESERVED_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,23 @@ class RunFolder:
         return self.path / "requests"
 
     @property
+    def reserve(self) -> Path:
+        """Room on the disk that is given up for the manifest when the disk is full."""
+        return self.raw / "reserve"
+
+    def begun_by(self, rank: int) -> Path:
+        """How many requests of a worker have left the schedule, as a number of eight bytes."""
+        return self.raw / f"begun-{rank}"
+
+    @property
     def requests(self) -> Path:
         """All records in one table, in the order of the schedule."""
         return self.path / "requests.parquet"
+
+    @property
+    def cold(self) -> Path:
+        """The records of the first request to each target, which are never judged."""
+        return self.path / "cold.arrows"
 
     @property
     def health(self) -> Path:
@@ -90,6 +110,7 @@ def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
         parent.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700)
         folder.raw.mkdir()
+        folder.reserve.write_bytes(bytes(_RESERVED_BYTES))
         folder.logs.mkdir()
         folder.plan.write_text(plan_text, encoding="utf-8")
     except OSError as error:
@@ -149,10 +170,23 @@ def update_manifest(folder: RunFolder, **fields: Any) -> dict[str, Any]:
     return manifest
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+def write_atomically(path: Path, text: str, *, is_durable: bool = False) -> None:
+    """Write a text file whole or not at all; where it `is_durable`, after a power cut too.
+
+    Raises:
+        OSError: naming the file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
     temporary.replace(path)
 
 
@@ -163,57 +197,92 @@ def append_event(folder: RunFolder, kind: str, **fields: Any) -> None:
         timeline.write(json.dumps(line) + "\n")
 
 
-def read_stream(path: Path) -> tuple[pa.Table | None, bool]:
-    """Read an Arrow IPC stream up to where it is torn; say whether it was whole."""
+def read_begun_by(folder: RunFolder) -> dict[int, int]:
+    """Read how many requests each worker has begun, by rank; one that is alone has rank 0.
+
+    Where the streams are gone there are none.
+    """
+    files = {int(path.name[6:]): path for path in folder.raw.glob("begun-*")}
+    return {rank: int.from_bytes(path.read_bytes(), sys.byteorder) for rank, path in files.items()}
+
+
+def has_streams(folder: RunFolder) -> bool:
+    """Whether there are workers' streams that the tables do not hold yet."""
+    return any(folder.raw.glob("requests-*.arrows"))
+
+
+def read_stream(path: Path, schema: pa.Schema | None = None) -> tuple[pa.Table | None, bool]:
+    """Read an Arrow IPC stream up to where it is torn or damaged; say whether it was whole.
+
+    One that cannot be read at all, or as rows of `schema`, gives no table.
+    """
     batches: list[pa.RecordBatch] = []
-    schema = None
+    found = None
     try:
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            schema = reader.schema
-            batches.extend(reader)
-            # A stream that was closed ends in eight bytes: a continuation mark and a zero length.
-            whole = file.tell() == file.size() and _has_end_mark(path)
-    except (pa.ArrowInvalid, OSError, EOFError):
+        # From memory: of a file, a damaged length would be allocated before it is found too large.
+        content = path.read_bytes()
+        with pa.BufferReader(content) as file, pa.ipc.open_stream(file) as reader:
+            found = reader.schema
+            for batch in reader:
+                batch.validate(full=True)  # or what is read later would be out of bounds
+                batches.append(batch)
+            whole = file.tell() == file.size() and content.endswith(END_OF_STREAM)
+    except (pa.ArrowException, OSError, EOFError):
         whole = False
-    return (None if schema is None else pa.Table.from_batches(batches, schema)), whole
-
-
-def _has_end_mark(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        return file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00"
+    if found is None:
+        return None, whole
+    table = pa.Table.from_batches(batches, found)
+    try:
+        return (table if schema is None else table.cast(schema)), whole
+    except (pa.ArrowException, ValueError):  # of other names or types
+        return None, False
 
 
 def compact(folder: RunFolder) -> None:
     """Turn the workers' streams into `requests.parquet` and `health.parquet`, once.
 
     A torn stream gives what it holds up to the tear; the manifest's `torn_streams` names it. The
-    streams are removed when the tables hold every row of theirs.
+    streams are removed when the tables hold every row of theirs. Streams that a lost worker kept,
+    and that were copied here later, are added; rows that are known are not doubled.
     """
     if not folder.raw.is_dir():
         return
-    torn: list[str] = []
-    _compact(sorted(folder.raw.glob("requests-*.arrows")), SCHEMA, folder.requests, "seq", torn)
-    _compact(
-        sorted(folder.raw.glob("health-*.arrows")), HEALTH_SCHEMA, folder.health, "second", torn
-    )
+    streams, health = (sorted(folder.raw.glob(f"{k}-*.arrows")) for k in ("requests", "health"))
+    read_now = {path.name for path in (*streams, *health)}
+    torn = [n for n in read_manifest(folder).get("torn_streams", ()) if n not in read_now]
+    _compact(streams, SCHEMA, folder.requests, ["seq", "worker"], torn)
+    # Two of a worker's rows may be of one second: only rows that are wholly alike are one.
+    _compact(health, HEALTH_SCHEMA, folder.health, HEALTH_SCHEMA.names, torn)
     update_manifest(folder, torn_streams=torn)
     shutil.rmtree(folder.raw)
 
 
 def _compact(
-    streams: Iterable[Path], schema: pa.Schema, target: Path, order: str, torn: list[str]
+    streams: Iterable[Path], schema: pa.Schema, target: Path, keys: list[str], torn: list[str]
 ) -> None:
+    """Add the streams to the table in the order of the first key; rows of the same keys are one."""
     tables = []
     for path in streams:
-        table, whole = read_stream(path)
+        table, whole = read_stream(path, schema)
         if table is not None:
-            tables.append(table.cast(schema))
+            tables.append(table)
         if not whole:
             torn.append(path.name)
+    if target.is_file():
+        tables.insert(0, pq.read_table(target, schema=schema))
     merged = pa.concat_tables(tables) if tables else schema.empty_table()
+    if target.is_file():
+        merged = merged.filter(pa.array(~merged.select(keys).to_pandas().duplicated()))
     temporary = target.with_name(f".{target.name}")
-    pq.write_table(merged.sort_by(order), temporary, compression="zstd")
+    try:
+        pq.write_table(merged.sort_by(keys[0]), temporary, compression="zstd")
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"{target}: cannot be written: {os.strerror(error.errno or errno.EIO)}.",
+            f"The records are kept in {target.parent}/requests; mend that, and "
+            f"`abreast report {target.parent}` judges them.",
+        ) from None
     if pq.read_metadata(temporary).num_rows != merged.num_rows:
         raise RunFolderError(f"{target}: rows were lost in writing it.", "The streams are kept.")
     temporary.replace(target)

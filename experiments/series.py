@@ -13,6 +13,7 @@ from experiments import fingerprint, launch, run_folder
 from experiments.errors import AbreastError, RunFolderError
 from experiments.plan import load, text_as_run
 from experiments.run_folder import RunFolder
+from experiments.workers import Workers
 
 RUNS = "runs"
 
@@ -28,7 +29,7 @@ def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[Run
     """
     plan = load(plan_path, overrides)
     folder = run_folder.create(out, plan_path.stem, text_as_run(plan_path, overrides))
-    folder.raw.rmdir()
+    shutil.rmtree(folder.raw)
     (folder.path / RUNS).mkdir()
     run_folder.write_manifest(folder, fingerprint.manifest(folder, plan, plan_path))
     ended = {"ended_as": "fault"}
@@ -53,16 +54,31 @@ def make(
     plan_path: Path,
     overrides: Sequence[str],
     tell: launch.Tell,
+    label: str,
     reachable: launch.Reachable | None = None,
+    web: bool = False,
+    workers: Workers | None = None,
 ) -> RunFolder:
     """Make one more run of a series, from the same plan file with `overrides`.
+
+    What is told of it says with `label` which run of the series it is.
 
     Raises:
         AbreastError: the run could not start.
     """
     plan = load(plan_path, overrides)
     text = text_as_run(plan_path, overrides)
-    made = launch.run(plan, plan_path, text, overrides, of.path / RUNS, tell, reachable)
+    made = launch.run(
+        plan,
+        plan_path,
+        text,
+        overrides,
+        of.path / RUNS,
+        lambda message: tell({**message, "label": label}),
+        reachable,
+        web=web,
+        workers=workers,
+    )
     run_folder.append_event(of, "run", run=made.run_id, overrides=list(overrides))
     return made
 

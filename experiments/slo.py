@@ -7,13 +7,26 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from experiments.units import Name, PositiveSeconds, Seconds, Share, Table, quantile_of
+from experiments.units import (
+    Name,
+    PositiveSeconds,
+    Seconds,
+    Share,
+    Table,
+    is_of_first_byte,
+    quantile_of,
+)
 
 ERROR_RATE = "error_rate"
+_SLOWEST_MS = 1e3
+"""Taken for the slowest answer where the SLO limits failures only."""
 
 
 class Objectives(Table):
-    """Limits such as p99 = "300ms", for any percentile, and error_rate = "0.1%"."""
+    """Limits such as p99 = "300ms", for any percentile, and error_rate = "0.1%".
+
+    Of a stream ttfb_p99 limits the time to the first byte, and p99 that of the whole.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, PositiveSeconds] = Field(init=False)
@@ -66,10 +79,11 @@ class Slo(Objectives):
 class Threshold:
     """At most the share `allowed` of an arm's requests may miss a limit.
 
-    A request misses a latency limit unless a good answer came within `limit_ms`: one that failed
-    or was dropped misses every one. `limit_ms` is `None` for the error rate, which a request misses
-    by failing or being dropped. `phase` is `None` for all that is measured. With `window_s`, the
-    share must not be passed in any stretch of that length.
+    A request misses a latency limit unless a good answer came within `limit_ms`, or of a stream
+    its first byte where the metric is of that: one that failed or was dropped misses every one.
+    `limit_ms` is `None` for the error rate, which a request misses by failing or being dropped.
+    `phase` is `None` for all that is measured. With `window_s`, the share must not be passed in any
+    stretch of that length.
     """
 
     arm: str
@@ -94,6 +108,13 @@ def thresholds(slo: Slo, arms: Iterable[str]) -> tuple[Threshold, ...]:
             for window_s in ([None] if slo.window is None else [None, slo.window])
         ]
     return tuple(found)
+
+
+def slowest_ms(limits: Iterable[Threshold]) -> float | None:
+    """Say how long a good answer may take; `None`: limits of the first byte leave that open."""
+    timed = [(each.metric, each.limit_ms) for each in limits if each.limit_ms is not None]
+    of_whole = [limit_ms for metric, limit_ms in timed if not is_of_first_byte(metric)]
+    return max(of_whole, default=None if timed else _SLOWEST_MS)
 
 
 def _threshold(

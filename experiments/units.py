@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-_LATENCY_METRIC = re.compile(r"mean|p(?!0+(\.0*)?$)\d{1,2}(\.\d{1,3})?")
+OF_FIRST_BYTE = "ttfb_"
+"""Begins the metrics of the time to the first byte."""
+_LATENCY_METRIC = re.compile(rf"({OF_FIRST_BYTE})?(mean|p(?!0+(\.0*)?$)\d{{1,2}}(\.\d{{1,3}})?)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 
@@ -43,16 +45,21 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 
 
 def is_latency_metric(metric: str) -> bool:
-    """Whether a metric is a latency: "mean", or a percentile such as "p99.9"."""
+    """Whether a metric is a latency: "mean", or a percentile such as "p99.9" or "ttfb_p50"."""
     return _LATENCY_METRIC.fullmatch(metric) is not None
 
 
 def quantile_of(metric: str) -> float | None:
     """Read "p99.9" as 0.999; `None` for a metric that is no quantile."""
-    if not is_latency_metric(metric) or metric == "mean":
+    if not is_latency_metric(metric) or metric.endswith("mean"):
         return None
     # By way of text, since 99.9 / 100 is not 0.999 in binary.
-    return float(f"{float(metric[1:]) / 100:.6f}")
+    return float(f"{float(metric.removeprefix(OF_FIRST_BYTE)[1:]) / 100:.6f}")
+
+
+def is_of_first_byte(metric: str) -> bool:
+    """Whether a metric is of the time to the first byte, and not of the whole answer."""
+    return metric.startswith(OF_FIRST_BYTE)
 
 
 class Table(BaseModel):

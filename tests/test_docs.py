@@ -18,9 +18,11 @@ PAGES = [
         "CHANGELOG.md",
         "reports/README.md",
         "benchmarks/README.md",
+        "docs/aws.md",
         "docs/ci.md",
         "docs/local-endpoint.md",
         "docs/method.md",
+        "docs/reliability.md",
     )
 ]
 

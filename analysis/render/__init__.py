@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from analysis.results import Report
+from experiments.run_folder import write_atomically
 
-__all__ = ["write"]
+__all__ = ["write", "write_index"]
 
 
 def write(report: Report, folder: Path) -> dict[str, Path]:
@@ -20,15 +21,24 @@ def write(report: Report, folder: Path) -> dict[str, Path]:
     from analysis.render.markdown import render as markdown
 
     made = {
+        "report.json": json(report),
         "report.html": html(report),
         "report.md": markdown(report),
-        "report.json": json(report),
         "junit.xml": junit(report),
     }
     return {name.rpartition(".")[2]: _replace(folder / name, text) for name, text in made.items()}
 
 
+def write_index(folder: Path) -> Path:
+    """Write `index.html`, a page of the runs in a folder, and give its path.
+
+    Raises OSError where the folder cannot be written.
+    """
+    from analysis.render import index
+
+    return _replace(folder / "index.html", index.render(folder))
+
+
 def _replace(path: Path, text: str) -> Path:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(path)
+    write_atomically(path, text)
+    return path

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from analysis.render import format as write
-from analysis.results import Capacity, LimitAtRate, PeakNeed, RateCall, RateFound, Sizing
+from analysis.results import Capacity, LimitAtRate, LimitNeed, PeakNeed, RateCall, RateFound, Sizing
 
 CALL_WORDS: dict[RateCall, str] = {
     "pass": "✓ keeps the SLO",
@@ -22,11 +22,17 @@ _BEYOND = "extrapolated"
 
 
 class Table(NamedTuple):
-    """Words in rows: the first column names the row, the last says what was found."""
+    """Words in rows: the first `left` columns name the row, and the last may say what was found.
+
+    A line break in a word begins a second, smaller line. `calls` colour the second column.
+    """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    ends_in_words: bool = True
+    left: int = 1
+    calls: tuple[str, ...] = ()
 
 
 def drawn_limit(found: RateFound) -> LimitAtRate | None:
@@ -55,7 +61,7 @@ def rates(capacity: Capacity) -> Table:
 def _asks(limit: LimitAtRate) -> str:
     if limit.limit_ms is None:
         return f"failures ≤ {write.share(limit.allowed)}"
-    return f"{limit.metric} ≤ {write.latency(limit.limit_ms)}"
+    return f"{write.metric_word(limit.metric)} ≤ {write.latency(limit.limit_ms)}"
 
 
 def _value(limit: LimitAtRate | None) -> str:
@@ -100,13 +106,39 @@ def _peak(need: PeakNeed) -> tuple[str, ...]:
         write.rate(need.peak_rps),
         write.count(need.instances),
         write.count(need.with_zone_lost),
-        _dollars(need.usd_per_hour),
-        _dollars(need.usd_per_million),
+        dollars(need.usd_per_hour),
+        dollars(need.usd_per_million),
         _BEYOND if need.beyond_measured else "",
     )
 
 
-def _dollars(amount: float | None) -> str:
+def limits(capacity: Capacity) -> Table | None:
+    """Word what other latency limits would take; `None` without a sizing or a latency limit."""
+    sizing = capacity.sizing
+    if sizing is None or not sizing.limits:
+        return None
+    for_peak = "" if sizing.peak_rps is None else f" for {write.rate(sizing.peak_rps)}"
+    head = ("limit", "carries", f"instances{for_peak}", "one zone lost", "an hour", "")
+    caption = (
+        "What other limits would take, from the rates that were tried; the search went to the "
+        "plan's, so the others are known in coarser steps"
+    )
+    return Table(caption, head, tuple(_limit(need) for need in sizing.limits))
+
+
+def _limit(need: LimitNeed) -> tuple[str, ...]:
+    return (
+        f"{write.metric_word(need.metric)} ≤ {write.latency(need.limit_ms)}",
+        write.DASH if need.rate_rps is None else write.rate(need.rate_rps),
+        write.DASH if need.instances is None else write.count(need.instances),
+        write.DASH if need.with_zone_lost is None else write.count(need.with_zone_lost),
+        dollars(need.usd_per_hour),
+        "the plan's" if need.is_asked else "" if need.rate_rps else "no rate was shown to keep it",
+    )
+
+
+def dollars(amount: float | None) -> str:
+    """Write an amount of US dollars."""
     return write.DASH if amount is None else f"${write.number(amount, 2)}"
 
 
@@ -129,8 +161,8 @@ def sizing_sentences(capacity: Capacity) -> tuple[str, ...]:
         return said
     return (
         *said,
-        f"What was measured costs {_dollars(sizing.usd_per_hour)} an hour, and "
-        f"{_dollars(sizing.usd_per_million)} a million inferences when given that.",
+        f"What was measured costs {dollars(sizing.usd_per_hour)} an hour, and "
+        f"{dollars(sizing.usd_per_million)} a million inferences when given that.",
     )
 
 

@@ -251,24 +251,27 @@ def quantile(q: float) -> str:
     return {0.0: "min", 1.0: "max"}.get(q) or f"p{round(100 * q, 6):.10g}"
 
 
-def call_word(difference: Difference, *, short: bool = False) -> str:
-    """Say what was found of one metric; `short` where a line has no room for the whole."""
-    if difference.precision == "imprecise":
+def call_word(difference: Difference) -> str:
+    """Say what was found of one metric."""
+    if difference.precision == "imprecise" and difference.call != "refused":
         return "? imprecise"
-    if short and difference.call == "same":
-        return "≈ same"
     return (_OUTCOME_WORDS if difference.measure == "outcome" else _LATENCY_WORDS)[difference.call]
 
 
 def metric_word(metric: str) -> str:
-    """Name a metric: "error_rate" is "error rate"."""
-    return metric.replace("_", " ")
+    """Name a metric: "error_rate" is "error rate", and "ttfb_p50" "TTFB p50"."""
+    return metric.replace("ttfb", "TTFB").replace("_", " ")
 
 
 def check_words(check: Check) -> str:
     """Write what a check found, and what to do about it where there is something to do."""
     found = plain(check.finding, 600).rstrip(".") + "."
     return f"{found} {plain(check.next_step, 600)}" if check.next_step else found
+
+
+def name(arm: str) -> str:
+    """Write an arm's name within a sentence or a table."""
+    return plain(arm, 40)
 
 
 def plain(text: str, limit: int = 80) -> str:

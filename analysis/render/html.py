@@ -1,11 +1,21 @@
 """What does the report page show? One self-contained file: no script, no outside request."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 
-from analysis.render import capacity, figures, tables
+from analysis.render import (
+    answers,
+    capacity,
+    figures,
+    figures_canvas,
+    figures_time,
+    findings,
+    slo,
+    tables,
+)
 from analysis.render import format as write
 from analysis.results import Report
 
@@ -15,7 +25,13 @@ def _shown(value: object) -> object:
     return write.plain(value, 600) if type(value) is str else value
 
 
-_PAGE = Environment(
+def _unbroken(sentence: str) -> Markup:
+    """Keep the numbers of a heading and their units on one line."""
+    clean = re.sub(r"(?<=\d) (?=(ms|s|min|h|pp|req/s)\b)", "\u00a0", write.plain(sentence, 600))
+    return escape(clean)
+
+
+PAGE = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     finalize=_shown,
@@ -23,12 +39,16 @@ _PAGE = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_PAGE.globals.update(write=write, tables=tables, figures=figures, capacities=capacity)
+PAGE.filters["unbroken"] = _unbroken
+PAGE.globals.update(
+    write=write, tables=tables, answers=answers, findings=findings, slo=slo, capacities=capacity,
+    figures=figures, timed=figures_time, canvas=figures_canvas,
+)  # fmt: skip
 
 
 def render(report: Report) -> str:
     """Write a report as an HTML page; foreign text is escaped, and cut where it is long."""
-    return _PAGE.get_template("page.html").render(
+    return PAGE.get_template("page.html").render(
         report=report,
         run=report.run,
         verdict=report.verdict,

@@ -1,6 +1,7 @@
 """What does a machine read? report.json, its schema, and the way back to a Report."""
 
 import json
+import re
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -17,7 +18,10 @@ def render(report: Report) -> str:
     Raises ValueError for a number that is not finite: JSON has none, and a report must not.
     """
     document = {"$schema": _SCHEMA_FILE, **_REPORT.dump_python(report, mode="json")}
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A list of numbers takes a line; no text holds a bare line break, so this meets lists only.
+    numbers = r"\[\n(?:[-+.\deE,\s]|null)+\]"
+    return re.sub(numbers, lambda found: re.sub(r"\s+", " ", found[0]), text)
 
 
 def parse(text: str | bytes) -> Report:

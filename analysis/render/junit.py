@@ -1,6 +1,7 @@
 """What does a CI system read? JUnit XML: a test case for each check, guarded metric and limit.
 
-What is worse or broken fails, and what cannot be told is skipped.
+What is worse, broken or not trusted fails, as the verdict itself does; what cannot be told is
+skipped.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from analysis.render import format as write
-from analysis.render import tables
+from analysis.render import slo, tables
 from analysis.results import Report
 
 
@@ -48,6 +49,9 @@ def render(report: Report) -> str:
 
 
 def _cases(report: Report) -> Iterator[_Case]:
+    verdict = report.verdict
+    sentence = write.plain(verdict.sentence, 600)
+    yield _Case("verdict", "Verdict", _state(verdict.state, trusted=True), sentence)
     for check in report.checks:
         state: Literal["passed", "failure"] = "failure" if check.state == "fail" else "passed"
         yield _Case("checks", write.plain(check.title), state, write.check_words(check))
@@ -64,7 +68,7 @@ def _cases(report: Report) -> Iterator[_Case]:
             if row.source.reason:
                 said += f"; {write.plain(row.source.reason, 300)}"
             yield _Case(group, row.label, _state(row.source.call, trusted=trusted), said)
-    for limit in tables.slo_rows(report):
+    for limit in slo.rows(report):
         group = f"SLO of {write.plain(limit.source.arm, 40)}"
         said = f"{limit.word}: {limit.value}; {limit.missed} missed, {limit.allowed} may"
         name = f"{limit.asks}, {limit.where}"
@@ -74,4 +78,4 @@ def _cases(report: Report) -> Iterator[_Case]:
 def _state(call: str, *, trusted: bool) -> Literal["passed", "failure", "skipped"]:
     if not trusted or call in ("undecided", "refused"):
         return "skipped"
-    return "failure" if call in ("worse", "broken") else "passed"
+    return "failure" if call in ("worse", "broken", "untrusted") else "passed"

@@ -4,7 +4,7 @@ import html
 import math
 import re
 
-from analysis.render import capacity, tables
+from analysis.render import answers, capacity, slo, tables
 from analysis.render import format as write
 from analysis.results import Capacity, Check, Report
 
@@ -19,19 +19,26 @@ def render(report: Report) -> str:
     for arm, baseline in tables.compared(report):
         parts += _comparison(report, arm, baseline)
     if report.slo:
-        parts.append(_slo(report))
-        parts += ["\n".join(f"- {text(note)}" for note in tables.slo_notes(report))]
+        parts.append(_plain_table(slo.table(report)))
+        parts += ["\n".join(f"- {text(note)}" for note in slo.notes(report))]
     if report.differences:
         parts.append(tables.margins_sentence(report))
+    parts.append("\n".join(f"- {text(said)}" for said in answers.streaming_sentences(report)))
+    parts.append(text(answers.cold_sentence(report)))
     parts.append("\n".join(f"- {text(said)}" for said in tables.run_sentences(report)))
     if report.capacity is not None:
         parts += _capacity(report.capacity)
     if report.checks:
         parts += ["**Can this run be trusted?**", "\n".join(map(_check_line, report.checks))]
-    if said := tables.answer_sentences(report.answers):
+    if said := answers.answer_sentences(report.answers):
         parts += ["**What was answered**", "\n".join(f"- {text(line)}" for line in said)]
     if report.errors:
-        parts.append(_errors(report))
+        parts.append(_plain_table(answers.errors(report)))
+    parts.append(text(answers.cost_sentence(report)))
+    if (table := answers.cloudwatch(report)) is not None:
+        parts += [f"**{table.caption}**", _plain_table(table)]
+    if report.cloudwatch is not None:
+        parts.append("\n".join(f"- {text(note)}" for note in report.cloudwatch.notes))
     parts.append(
         f"Run {code(report.run.id)} on endpoint {code(report.run.endpoint)}: "
         f"{tables.counts_sentence(report)}."
@@ -41,8 +48,8 @@ def render(report: Report) -> str:
 
 def _capacity(found: Capacity) -> list[str]:
     parts = [_plain_table(capacity.rates(found)), *map(text, capacity.sizing_sentences(found))]
-    if (peaks := capacity.peaks(found)) is not None:
-        parts.append(_plain_table(peaks))
+    more = (capacity.peaks(found), capacity.limits(found))
+    parts += [_plain_table(table) for table in more if table is not None]
     if found.sizing is not None:
         policy = f"```json\n{found.sizing.scaling_policy}\n```"
         parts.append(f"<details><summary>PutScalingPolicy</summary>\n\n{policy}\n\n</details>")
@@ -50,10 +57,16 @@ def _capacity(found: Capacity) -> list[str]:
 
 
 def _plain_table(table: capacity.Table) -> str:
-    rule = "|".join([":--", *["--:"] * (len(table.head) - 2), ":--"])
-    rows = (" | ".join(text(word) for word in row) for row in (table.head, *table.rows))
+    last = ":--" if table.ends_in_words else "--:"
+    right = len(table.head) - table.left - 1
+    rule = "|".join([*[":--"] * table.left, *["--:"] * right, last])
+    rows = (" | ".join(map(_cell, row)) for row in (table.head, *table.rows))
     head, *body = (f"| {row} |" for row in rows)
     return "\n".join([head, f"|{rule}|", *body])
+
+
+def _cell(word: str) -> str:
+    return "<br>".join(text(line) for line in word.split("\n") if line)
 
 
 def text(foreign: str, limit: int = 600) -> str:
@@ -84,14 +97,8 @@ def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
     parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
     if notes := tables.notes(shown):
         parts.append("\n".join(f"- {text(note)}" for note in notes))
-    if smoothed := tables.smoothed_rows(shown):
-        lines = [f"| smoothed | change | {tables.level(report)} interval | |", "|:--|--:|--:|:--|"]
-        lines += [
-            f"| {row.label} over {row.band} | {row.change.value} | {row.change.interval_unit} | "
-            f"{row.conflict} |"
-            for row in smoothed
-        ]
-        table, summary = "\n".join(lines), tables.smoothed_sentence(shown)
+    if summary := tables.smoothed_sentence(shown):
+        table = _plain_table(tables.smoothed(shown, tables.level(report)))
         parts.append(f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>")
     if service:
         table = _table(service, baseline, arm, tables.level(report))
@@ -113,19 +120,6 @@ def _table(shown: tuple[tables.Row, ...], baseline: str, arm: str, level: str) -
     return "\n".join(lines)
 
 
-def _slo(report: Report) -> str:
-    lines = [
-        "| SLO | where | found | missed | 90% interval | may miss | |",
-        "|:--|:--|--:|--:|--:|--:|:--|",
-    ]
-    lines += [
-        f"| {text(row.source.arm, 40)} {row.asks} | {text(row.where)} | {row.value} | "
-        f"{row.missed} | {row.interval} | {row.allowed} | {row.word} |"
-        for row in tables.slo_rows(report)
-    ]
-    return "\n".join(lines)
-
-
 def bar(drawing: tables.Drawing) -> str:
     """Draw an interval in eight cells, no difference between the fourth and the fifth."""
     half = _CELLS // 2
@@ -142,13 +136,3 @@ def bar(drawing: tables.Drawing) -> str:
 def _check_line(check: Check) -> str:
     mark, words = write.CHECK_SYMBOLS[check.state], write.check_words(check)
     return f"- {mark} **{text(check.title)}**: {text(words, 1200)}"
-
-
-def _errors(report: Report) -> str:
-    lines = ["| arm | error | count | example |", "|:--|:--|--:|:--|"]
-    lines += [
-        f"| {text(error.arm or write.DASH, 40)} | {text(error.outcome)} | "
-        f"{write.count(error.count)} | {code(error.example) if error.example else ''} |"
-        for error in report.errors
-    ]
-    return "\n".join(lines)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from analysis.power import DIFFERENCES, MetricPower, Power
 from analysis.rehearse import Rehearsal, Tally
 from analysis.render import format as write
+from analysis.render.text import aligned
 from analysis.scatter import INDEPENDENT, Needed
 
 _WIDTH = 80
@@ -42,14 +43,16 @@ def rehearsal(found: Rehearsal) -> str:
     for effect in dict.fromkeys(tally.effect for tally in found.tallies):
         change = f"{100 * effect:+g}%".replace("-", write.MINUS)
         title = f"A/B: one arm's latencies {change}" if effect else "A/A: equal arms"
-        rows = [["", "", "better", "worse", "same", "open", "found" if effect else "false alarms"]]
+        rows = [["", "better", "worse", "same", "open", "found" if effect else "false alarms"]]
+        own = [tally for tally in found.tallies if tally.effect == effect]
+        longest = max(len(write.plain(tally.stream, 20)) for tally in own)
         previous = ""
-        for tally in found.tallies:
-            if tally.effect == effect:
-                stream = "" if tally.stream == previous else write.plain(tally.stream, 20)
-                rows.append([stream, write.metric_word(tally.metric), *_shares(tally)])
-                previous = tally.stream
-        parts.append([title, *_table(rows, left=2)])
+        for tally in own:
+            stream = "" if tally.stream == previous else write.plain(tally.stream, 20)
+            metric = write.metric_word(tally.metric)
+            rows.append([f"{stream:{longest}}  {metric}", *_shares(tally)])
+            previous = tally.stream
+        parts.append([title, *_table(rows)])
     parts.append(_wrapped(found.about))
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -59,7 +62,7 @@ def _power_table(own: Sequence[MetricPower]) -> list[str]:
     for each in own:
         finds = write.DASH if each.detectable is None else write.share(each.detectable)
         needed = each.needed or [None] * len(DIFFERENCES)
-        rows.append([each.metric, finds, *map(_time, needed), _coefficient(each.design_effect)])
+        rows.append([each.metric, finds, *map(_time, needed), _factor(each.design_effect)])
         if any(needed.requests for needed in each.needed):
             rows.append(["", "", *(_requests(n) for n in each.needed), ""])
     return _table(rows)
@@ -135,7 +138,7 @@ def _requests(needed: Needed) -> str:
     return "" if needed.requests is None else write.count(needed.requests)
 
 
-def _coefficient(value: float | None) -> str:
+def _factor(value: float | None) -> str:
     return write.DASH if value is None else write.number(value, write.decimals(value, 2))
 
 
@@ -144,16 +147,9 @@ def _reason(why: str, own: Sequence[MetricPower]) -> str:
     return f"{metrics}: {why[:1].upper()}{why[1:].rstrip('.')}."
 
 
-def _table(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Line up columns: the first ones to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Line up columns: the first to the left, the others to the right."""
+    return aligned([[*row, ""] for row in rows])
 
 
 def _wrapped(sentences: Iterable[str]) -> list[str]:

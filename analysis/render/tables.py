@@ -2,29 +2,25 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from analysis.differences import is_kind
 from analysis.render import capacity
 from analysis.render import format as write
 from analysis.results import (
-    Answers,
-    AnswersDifference,
     Call,
     Difference,
     Measure,
     Percentile,
     Report,
+    RunInfo,
     RunValues,
-    ShiftPoint,
-    SloResult,
 )
 
 LATENCY: dict[Measure, str] = {
     "response": "response time, from when each request was due",
     "service": "service time, from when each request left",
+    "first_byte": "time to the first byte (TTFB)",
 }
-_NINES = (0.999, 0.9999, 0.99999)
 GATE_WORDS: dict[Call, str] = {
     "worse": "✗ FAIL",
     "better": "✓ PASS",
@@ -70,64 +66,6 @@ class Row:
     drawing: Drawing | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmoothedRow:
-    """A smoothed percentile as words: which, over what, its change, and what contradicts it."""
-
-    label: str
-    band: str
-    change: write.Change
-    conflict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SloRow:
-    """One limit of the SLO, as words: what it asks, where, and what was found."""
-
-    source: SloResult
-    asks: str
-    where: str
-    value: str
-    missed: str
-    interval: str
-    allowed: str
-    word: str
-
-
-def slo_rows(report: Report) -> tuple[SloRow, ...]:
-    """Word every limit of the SLO, in the plan's order."""
-    return tuple(
-        SloRow(
-            source=result,
-            asks=f"{result.metric} \u2264 {write.latency(result.limit_ms)}"
-            if result.limit_ms is not None
-            else "failures",
-            where=_slo_scope(result),
-            value=write.DASH if result.value_ms is None else write.latency(result.value_ms),
-            missed=write.share(result.missed / result.requests) if result.requests else write.DASH,
-            interval=write.share_interval(result.interval),
-            allowed=write.share(result.allowed),
-            word=write.SLO_WORDS[result.call],
-        )
-        for result in report.slo
-    )
-
-
-def _slo_scope(result: SloResult) -> str:
-    where = write.plain(result.phase, 24) if result.phase else "whole run"
-    if result.window_s is None:
-        return where
-    each = f"any {write.duration(result.window_s)} of {where}"
-    if result.at_s is None or not result.missed:
-        return each
-    return f"{each}, worst at {write.duration(result.at_s)}"
-
-
-def slo_notes(report: Report) -> tuple[str, ...]:
-    """Say why limits have no verdict, or what settled them; a reason that many share once."""
-    return tuple(dict.fromkeys(result.reason for result in report.slo if result.reason))
-
-
 def state(report: Report) -> tuple[str, str]:
     """Give the verdict's sign and its word; a gate's are PASS and FAIL."""
     found = report.verdict.state
@@ -136,6 +74,11 @@ def state(report: Report) -> tuple[str, str]:
     if report.capacity is not None and found in capacity.STATES:
         return capacity.STATES[found]
     return write.STATE_SYMBOLS[found], write.STATE_WORDS[found]
+
+
+def shade(report: Report, found: str) -> str:
+    """Name what colours a state or a call; what passes a gate is as good as what meets an SLO."""
+    return "met" if report.question == "regression" and found == "same" else found
 
 
 def run_metrics(report: Report) -> tuple[str, ...]:
@@ -149,13 +92,30 @@ def run_value(run: RunValues, metric: str) -> str:
     return write.share(value) if metric == "error_rate" else write.latency(value)
 
 
+def runs(report: Report) -> capacity.Table:
+    """Line up the numbers of each of several runs."""
+    metrics = run_metrics(report)
+    rows = tuple(
+        (
+            f"{write.plain(run.run)}\n{run.started_at}",
+            write.plain(run.arm, 24),
+            write.count(run.requests),
+            *(run_value(run, metric) for metric in metrics),
+        )
+        for run in report.runs
+    )
+    head = ("run", "arm", "requests", *map(write.metric_word, metrics))
+    caption = f"The numbers that each run gives: {LATENCY[judged(report)]}, and failures"
+    return capacity.Table(caption, head, rows, ends_in_words=False, left=2)
+
+
 def run_sentences(report: Report) -> tuple[str, ...]:
     """List each metric's numbers side by side, in the order of the runs."""
     sides = dict.fromkeys(run.arm for run in report.runs)
     return tuple(
         f"{write.metric_word(metric)}, run by run: "
         + "; ".join(
-            f"{_name(side)} "
+            f"{write.name(side)} "
             + ", ".join(run_value(run, metric) for run in report.runs if run.arm == side)
             for side in sides
         )
@@ -177,6 +137,13 @@ def subject(report: Report) -> dict[str, str]:
         else:
             said |= {f"{key}, {side}": " / ".join(values) for side, values in by_side.items()}
     return said or report.run.subject
+
+
+def beside_conditions(run: RunInfo) -> dict[str, str]:
+    """Say of the machine and the versions what the conditions do not."""
+    said = {key.removeprefix("client ").lower() for key in run.conditions}
+    found = run.host | run.versions
+    return {key: value for key, value in found.items() if key.lower() not in said}
 
 
 def judged(report: Report) -> Measure:
@@ -204,6 +171,12 @@ def baseline(report: Report) -> str:
     return next((d.baseline for d in report.differences), report.arms[0].name)
 
 
+def colour(report: Report, arm: str) -> int:
+    """Number an arm's colour: its place among the arms."""
+    names = [each.name for each in report.arms]
+    return names.index(arm) if arm in names else 1
+
+
 def level(report: Report) -> str:
     """Write the level of the report's intervals: "95%"."""
     for difference in report.differences:
@@ -214,7 +187,12 @@ def level(report: Report) -> str:
 
 
 def rows(report: Report, arm: str, *measures: Measure) -> tuple[Row, ...]:
-    """Word every metric of one arm that has one of the measures, in the report's order."""
+    """Word every metric of one arm that has one of the measures, in the report's order.
+
+    The time to a stream's first byte stands with the latency that is judged.
+    """
+    if judged(report) in measures:
+        measures = (*measures, "first_byte")
     chosen = [d for d in report.differences if d.arm == arm and d.measure in measures]
     latency_span = _span([d for d in chosen if d.unit == "ms"])
     made = (_row(d, latency_span if d.unit == "ms" else _span([d])) for d in chosen)
@@ -285,20 +263,6 @@ def _drawing(difference: Difference, span: float) -> Drawing | None:
     )
 
 
-def smoothed_rows(shown: tuple[Row, ...]) -> tuple[SmoothedRow, ...]:
-    """Word the smoothed percentiles that stand beside those of the rows."""
-    return tuple(
-        SmoothedRow(
-            label=row.label,
-            band=write.DASH.join(write.quantile(q) for q in found.band),
-            change=write.ratio_change(found.ratio) or write.NO_CHANGE,
-            conflict=f"conflict with {row.label}: {found.conflict}" if found.conflict else "",
-        )
-        for row in shown
-        if (found := row.source.smoothed)
-    )
-
-
 def smoothed_sentence(shown: tuple[Row, ...]) -> str:
     """Say what smoothed percentiles rest on, and that they do not decide."""
     found = next((row.source.smoothed for row in shown if row.source.smoothed), None)
@@ -308,6 +272,42 @@ def smoothed_sentence(shown: tuple[Row, ...]) -> str:
         f"Percentiles smoothed over their neighbours, from {write.counted(found.pairs, 'pair')} "
         f"({write.count(found.incomplete_pairs)} incomplete left out); those above decide"
     )
+
+
+def smoothed(shown: tuple[Row, ...], level: str) -> capacity.Table:
+    """Line up the smoothed percentiles that stand beside those of the rows."""
+    rows = tuple(
+        (
+            f"{row.label} over {write.DASH.join(map(write.quantile, found.band))}",
+            change.value,
+            change.interval_unit,
+            f"conflict with {row.label}: {found.conflict}" if found.conflict else "",
+        )
+        for row in shown
+        if (found := row.source.smoothed)
+        for change in (write.ratio_change(found.ratio) or write.NO_CHANGE,)
+    )
+    caption = "Change of each percentile smoothed over a band of its neighbours"
+    return capacity.Table(caption, ("smoothed", "change", f"{level} interval", ""), rows)
+
+
+def behind(shown: tuple[Row, ...]) -> capacity.Table:
+    """Line up what the findings rest on."""
+    rows = tuple(
+        (
+            row.label, of.measure, write.margin(of) or write.DASH, write.count(of.tail_requests),
+            write.p_value(of.p_value), write.p_value(of.p_value_holm),
+            write.coefficient(of.autocorrelation),
+        )
+        for row in shown
+        for of in (row.source,)
+    )  # fmt: skip
+    head = ("metric", "measure", "margin", "beyond", "p", "p, Holm", "autocorrelation")
+    caption = (
+        "Requests beyond the percentile (or failed), the two-sided p-value, the same after Holm, "
+        "and the autocorrelation of the windows"
+    )
+    return capacity.Table(caption, head, rows, ends_in_words=False, left=2)
 
 
 def notes(shown: tuple[Row, ...]) -> tuple[str, ...]:
@@ -340,126 +340,3 @@ def counts_sentence(report: Report) -> str:
         f"{write.count(c.dropped)} dropped + {write.count(c.unsent)} unsent + "
         f"{write.count(c.missing)} missing"
     )
-
-
-def answer_sentences(answers: Answers | None) -> tuple[str, ...]:
-    """Say for each arm whether it answers like the baseline, and which is right more often."""
-    if answers is None:
-        return ()
-    shares = tuple(
-        f"{_name(a.arm)} is right on {write.share(a.share)} of "
-        f"{write.counted(a.payloads, 'payload')} ({write.share_interval(a.interval)})."
-        for a in answers.arms
-        if a.share is not None
-    )
-    rights = tuple(_right(d) for d in answers.differences)
-    return (*agreement_sentences(answers), *filter(None, rights), *shares)
-
-
-def agreement_sentences(answers: Answers | None) -> tuple[str, ...]:
-    """Say for each arm how often it answers like the baseline."""
-    return tuple(_agreement(d) for d in answers.differences) if answers else ()
-
-
-def _name(arm: str) -> str:
-    return write.plain(arm, 40)
-
-
-def _agreement(d: AnswersDifference) -> str:
-    arm, baseline = _name(d.arm), _name(d.baseline)
-    if d.agreement is None:
-        return f"{arm} and {baseline}: {d.reason or 'no payload was answered by both'}."
-    said = (
-        f"{arm} and {baseline} agree on {write.share(d.agreement)} of "
-        f"{write.counted(d.payloads, 'payload')} ({write.share_interval(d.agreement_interval)})"
-    )
-    if d.unstable:
-        said += f"; {write.counted(d.unstable, 'payload')} got more than one answer from one arm"
-    return f"{said}."
-
-
-def _right(d: AnswersDifference) -> str:
-    if d.only_arm_right is None or d.only_baseline_right is None:
-        return ""
-    arm, baseline = _name(d.arm), _name(d.baseline)
-    finding = {
-        "better": f"{arm} is right more often",
-        "worse": f"{arm} is right less often",
-        "same": "No difference in being right that matters",
-        "undecided": "Which is right more often cannot be told yet",
-        "refused": "Too few payloads to tell which is right more often",
-    }[d.call]
-    p = "" if d.p_value is None else f" (p {_equals(write.p_value(d.p_value))})"
-    return (
-        f"{finding}: only {arm} right on {write.count(d.only_arm_right)}, "
-        f"only {baseline} on {write.count(d.only_baseline_right)}{p}."
-    )
-
-
-def errors_sentence(report: Report) -> str:
-    """Count the failures by arm and kind."""
-    said = (
-        f"{_name(error.arm or 'no arm')} {write.count(error.count)} {error.outcome}"
-        for error in report.errors
-    )
-    return f"Errors: {', '.join(said)}." if report.errors else ""
-
-
-def _equals(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
-
-
-def shift_sentence(report: Report) -> str:
-    """Say where each arm is slower or faster than the baseline, and where the most."""
-    arms = dict.fromkeys(point.arm for point in report.shifts)
-    return " ".join(_shift([p for p in report.shifts if p.arm == arm]) for arm in arms)
-
-
-def _shift(points: list[ShiftPoint]) -> str:
-    arm = _name(points[0].arm)
-    said = []
-    for state, run in groupby(points, key=_state):
-        words = [write.quantile(point.quantile) for point in run]
-        first, last = words[0], words[-1]
-        if state:
-            said.append(
-                f"{state} at {first}" if first == last else f"{state} from {first} to {last}"
-            )
-    found = f"{arm} is {' and '.join(said) or 'not told apart from the baseline at any percentile'}"
-    known = [point for point in points if point.interval]
-    if not known:
-        return f"{found}."
-    most = max(known, key=lambda point: abs(point.ratio - 1))
-    change = write.percent_change(most.ratio, None).value
-    return f"{found}; the largest change is {change} at {write.quantile(most.quantile)}."
-
-
-def _state(point: ShiftPoint) -> str | None:
-    interval = point.interval
-    if interval and interval.low is not None and interval.low > 1:
-        return "slower"
-    if interval and interval.high is not None and interval.high < 1:
-        return "faster"
-    return None
-
-
-def percentiles_sentence(report: Report) -> str:
-    """Say how slow every arm is for a typical request and in its tail."""
-    said = []
-    for arm in report.arms:
-        shown = [p for p in arm.percentiles if p.quantile in (0.5, 0.9, 0.99, 0.999)]
-        values = [f"{write.quantile(p.quantile)} {write.latency(latency_ms(p))}" for p in shown]
-        said.append(f"{_name(arm.name)}: {', '.join(values) or write.DASH}.")
-    return f"{judged(report).capitalize()} time. " + " ".join(said)
-
-
-def percentile_rows(report: Report) -> tuple[tuple[str, tuple[Percentile | None, ...]], ...]:
-    """Line the arms' percentiles up, at the whole and half percents and the nines.
-
-    Arms with different numbers of requests have their own grids; these points they share.
-    """
-    of_arms = [{round(p.quantile, 9): p for p in arm.percentiles} for arm in report.arms]
-    round_ones = sorted(
-        {q for arm in of_arms for q in arm if q in _NINES or round(200 * q, 6).is_integer()}
-    )
-    return tuple((write.quantile(q), tuple(arm.get(q) for arm in of_arms)) for q in round_ones)

@@ -1,11 +1,12 @@
 """What does the terminal show? The table first, the verdict last, next to the prompt."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 from rich.cells import cell_len, chop_cells
 
-from analysis.render import capacity, tables
+from analysis.render import answers, capacity, slo, tables
 from analysis.render import format as write
 from analysis.results import Capacity, Report
 
@@ -31,24 +32,43 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
         yield from _comparison(report, arm, baseline, width)
     if report.slo:
         yield _slo(report, width)
-        yield [line for note in tables.slo_notes(report) for line in _wrap(note, width)]
+        yield [line for note in slo.notes(report) for line in _wrap(note, width)]
     if report.differences:
         yield _wrap(tables.margins_sentence(report), width)
+    beside = (*answers.streaming_sentences(report), answers.cold_sentence(report))
+    yield [line for said in beside for line in _wrap(said, width)]
     yield [line for said in tables.run_sentences(report) for line in _wrap(said, width)]
     if report.capacity is not None:
         yield from _capacity(report.capacity, width)
     yield _trust(report, width)
-    said = (*tables.agreement_sentences(report.answers), tables.errors_sentence(report))
+    said = (
+        *answers.agreement_sentences(report.answers),
+        answers.errors_sentence(report),
+        answers.cost_sentence(report),
+    )
     yield [line for sentence in said for line in _wrap(sentence, width)]
+    yield from _cloudwatch(report, width)
     yield _verdict(report, width)
 
 
+def _cloudwatch(report: Report, width: int) -> Iterator[list[str]]:
+    if (table := answers.cloudwatch(report)) is not None:
+        head = ("", "records", "counted", *table.head[3:-1], "service")  # 80 cells hold these
+        yield [*_wrap(table.caption, width), *_plain_table(table._replace(head=head), width)]
+    notes = report.cloudwatch.notes if report.cloudwatch else ()
+    yield [line for note in notes for line in _wrap(note, width)]
+
+
+def _plain_table(table: capacity.Table, width: int) -> list[str]:
+    shown = [list(table.head), *(list(row) for row in table.rows)]
+    lines = aligned(shown)
+    return [piece for line in lines for piece in _wide(line, width)]
+
+
 def _capacity(found: Capacity, width: int) -> Iterator[list[str]]:
-    for table in (capacity.rates(found), capacity.peaks(found)):
+    for table in (capacity.rates(found), capacity.peaks(found), capacity.limits(found)):
         if table is not None:
-            shown = [list(table.head), *(list(row) for row in table.rows)]
-            lines = _aligned(shown, [""] * len(shown))
-            yield [piece for line in lines for piece in _wide(line, width)]
+            yield _plain_table(table, width)
     yield [line for said in capacity.sizing_sentences(found) for line in _wrap(said, width)]
 
 
@@ -59,10 +79,10 @@ def _wide(line: str, width: int) -> list[str]:
 def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
     shown = tables.rows(report, arm, tables.judged(report), "outcome")
     service = tables.beside(report, arm)
-    title = f"{write.plain(arm, 40)} against {write.plain(baseline, 40)}: "
-    yield _wrap(title + tables.LATENCY[tables.judged(report)], width) + _table(
-        shown, baseline, arm, tables.level(report), width
-    )
+    level = tables.level(report)
+    title = f"{write.name(arm)} against {write.name(baseline)}: "
+    title += tables.LATENCY[tables.judged(report)]
+    yield _wrap(title, width) + _table(shown, baseline, arm, level, width)
     if service:
         guarded = {row.source.metric for row in shown if row.source.margin is not None}
         values = ", ".join(
@@ -72,13 +92,12 @@ def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator
             if not guarded or row.source.metric in guarded
         )
         yield _wrap(f"Service time: {values}", width)
-    if smoothed := tables.smoothed_rows(shown):
+    if summary := tables.smoothed_sentence(shown):
         values = ", ".join(
-            f"{row.label} over {row.band} {row.change.value} ({row.change.interval})"
-            + (f" [{row.conflict}]" if row.conflict else "")
-            for row in smoothed
+            f"{of} {change} ({interval.removesuffix('%')})" + (f" [{conflict}]" if conflict else "")
+            for of, change, interval, conflict in tables.smoothed(shown, level).rows
         )
-        yield _wrap(f"{tables.smoothed_sentence(shown)}: {values}", width)
+        yield _wrap(f"{summary}: {values}", width)
     yield [line for note in tables.notes(shown) for line in _wrap(note, width)]
 
 
@@ -98,11 +117,11 @@ def _table(
         table = [["", *names, "change", f"{level} interval", ""], *rows]
         if sum(_widths(table)) + 2 * 5 <= width:
             break
-    return _aligned(table, ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)])
+    return aligned(table, ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)])
 
 
 def _slo(report: Report, width: int) -> list[str]:
-    shown = tables.slo_rows(report)
+    shown = slo.rows(report)
     table = [["SLO", "found", "missed", "90% interval", "may", ""]]
     for most in (24, 12, 6):
         table[1:] = [
@@ -112,7 +131,7 @@ def _slo(report: Report, width: int) -> list[str]:
         ]  # fmt: skip
         if sum(_widths(table)) + 2 * 5 <= width:
             break
-    lines = _aligned(table, ["", *(_SLO_COLOURS.get(row.source.call, "") for row in shown)])
+    lines = aligned(table, ["", *(_SLO_COLOURS.get(row.source.call, "") for row in shown)])
     return [
         piece
         for line, where in zip(lines, ["", *(row.where for row in shown)], strict=True)
@@ -124,14 +143,14 @@ def _widths(table: list[list[str]]) -> list[int]:
     return [max(cell_len(line[i]) for line in table) for i in range(len(table[0]))]
 
 
-def _aligned(table: list[list[str]], colours: list[str]) -> list[str]:
+def aligned(table: list[list[str]], colours: Iterable[str] = repeat("")) -> list[str]:
     """Line up a table: the first column to the left, the last as it is, the rest to the right."""
     cells = _widths(table)
     lines = []
-    for (label, *numbers, word), colour in zip(table, colours, strict=True):
+    for (label, *numbers, word), colour in zip(table, colours, strict=False):
         aligned = [" " * (n - cell_len(x)) + x for n, x in zip(cells[1:-1], numbers, strict=True)]
         start = "  ".join([label + " " * (cells[0] - cell_len(label)), *aligned])
-        lines.append(f"{start}  {_paint(word, colour)}" if word else start)
+        lines.append(f"{start}  {_paint(word, colour)}" if word else start.rstrip())
     return lines
 
 

@@ -15,7 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from experiments.cli import gate, planning, reading, running
+from experiments.cli.doctor import doctor
+from experiments.cli.restore import restore
+from experiments.cli.worker import worker
 from experiments.errors import FAULT, INTERRUPTED, AbreastError
+from experiments.sagemaker.redacted import without_secrets
 
 _NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
@@ -33,8 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    running.run, reading.report, reading.compare, reading.capacity, reading.show, planning.power,
-    planning.simulate, running.serve,
+    running.run, reading.report, reading.compare, reading.capacity, reading.show, reading.export,
+    planning.power, planning.simulate, running.serve, restore, doctor, worker,
 ):  # fmt: skip
     app.command()(command)
 app.command(cls=gate.SeveralAfterAgainst)(gate.regression)
@@ -69,13 +73,16 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the result has seen enough; let the interpreter flush into nothing.
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # Whoever read the result has seen enough, of which Typer makes a 1, as of a bad verdict.
+        # Let the interpreter flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141  # what a shell gives for SIGPIPE: not a verdict
     except Exception as error:  # noqa: BLE001 - the last resort, for exit code 70
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(without_secrets(traceback.format_exc()))
         text, code = _explain(error)
         typer.echo(f"abreast: {text}", err=True)
     if code == INTERRUPTED:  # which Typer may have made of Ctrl-C, without a word

@@ -1,5 +1,6 @@
 """`regression` and `baseline`: hold a release against the one before."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from experiments.cli.judging import (
     near,
     print_report,
     read_runs,
+    say,
 )
 from experiments.cli.options import (
     ALL,
@@ -160,22 +162,37 @@ def add_baseline(
             accepted(run, kept, allow_different)
             kept.append(run)
     for where, found in chosen.items():
-        for copy in baseline.add([run_folder.open_folder(run.path) for run, _ in found], where):
-            typer.echo(near(copy.path))
+        copies = baseline.add([run_folder.open_folder(run.path) for run, _ in found], where)
+        for copy, (run, counts) in zip(copies, found, strict=True):
+            typer.echo(f"{near(copy.path)}  (arm {counts})")
+            say(_bad_verdict(run.path))
+
+
+def _bad_verdict(folder: Path) -> list[str]:
+    """Say what the report of a run that is to be a baseline has against it, if it has one."""
+    try:
+        verdict = json.loads((folder / "report.json").read_text(encoding="utf-8"))["verdict"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [f"Note: its verdict was: {verdict['sentence']}"] if verdict["exit_code"] else []
 
 
 @baselines.command("list")
 def list_baselines(store: Store = None, debug: Debug = False) -> None:
     """List the kept runs of every plan, and how much they differ."""
     from analysis.regression import spreads
+    from analysis.render.format import counted
     from experiments import baseline
 
-    for each in baseline.stores(store):
+    stores = [each for each in baseline.stores(store) if baseline.runs(each)]
+    if not stores:
+        say([f"{store or baseline.STORES} keeps no runs; `abreast baseline add RUN` keeps one."])
+    for each in stores:
         kept = read_runs(run.path for run in baseline.runs(each))
-        typer.echo(f"{near(each)}: {len(kept)} runs")
+        typer.echo(f"{near(each)}: {counted(len(kept), 'run')}")
         for run in kept:
             typer.echo(f"  {run.id}  {len(run.measured):,} requests, {', '.join(run.plan.arms)}")
-        for metric, spread in (spreads(kept) if kept else {}).items():
+        for metric, spread in spreads(kept).items():
             typer.echo(f"  {metric} differs by {spread:.1%} between runs (standard deviation)")
 
 

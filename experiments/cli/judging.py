@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from experiments.errors import AbreastError
+from experiments.errors import AbreastError, RunFolderError
 
 if TYPE_CHECKING:
     from analysis.read import Run
@@ -63,7 +63,11 @@ def holds_several(path: Path) -> bool:
 
 
 def read_runs(paths: Iterable[Path]) -> "list[Run]":
-    """Read runs; the folder of several stands for each that is in it."""
+    """Read runs; the folder of several stands for each that is in it.
+
+    Raises:
+        RunFolderError: one is no run folder, or is that of a capacity search.
+    """
     from analysis import read_run
     from analysis.read import JUDGED
     from experiments import launch, run_folder, series
@@ -71,6 +75,11 @@ def read_runs(paths: Iterable[Path]) -> "list[Run]":
     found = []
     for path in paths:
         folder = run_folder.open_folder(path)
+        if run_folder.read_manifest(folder)["plan"]["question"] == "capacity":
+            raise RunFolderError(
+                f"{path}: is a capacity search, whose probes are made at many rates.",
+                f"Judge it with `abreast capacity {path}`, and give runs at one rate here.",
+            )
         for each in series.runs(folder) or (folder,):
             if run_folder.read_manifest(each)["ended_as"] != "running":
                 launch.finish(each)

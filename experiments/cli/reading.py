@@ -1,5 +1,7 @@
-"""`compare`, `capacity`, `report`, `show`: what runs that were made say."""
+"""`compare`, `capacity`, `report`, `export`, `show`: what runs that were made say."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from experiments.cli.judging import (
     fail_codes,
     holds_several,
     judge_folder,
+    near,
     print_report,
     read_runs,
 )
@@ -25,6 +28,7 @@ from experiments.cli.options import (
     RunPath,
     RunPaths,
 )
+from experiments.cli.rows import Format, write_rows
 from experiments.cli.shown import capture_summary, run_summary, summary
 from experiments.errors import AbreastError
 
@@ -83,24 +87,84 @@ def capacity(
 
 
 def report(
-    run: RunPath,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write DIR/index.html, a page of the runs in DIR."),
+    ] = None,
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Judge a run and write report.html, report.md and report.json into its folder.
+    """Judge a run and write its reports into its folder, or list the runs of a folder.
 
     For example:
 
-      abreast report reports/20260131-120000-ab-1a2b
-
       abreast report reports/20260131-120000-ab-1a2b --quiet --fail-on bad,untrusted
+
+      abreast report --index reports
     """
     codes = fail_codes(fail_on)
+    if index is not None and not index.is_dir():
+        raise AbreastError(f"--index {index}: is no folder.", "Give a folder that holds runs.")
+    if index is not None and run is None:
+        from analysis import render
+
+        typer.echo(near(render.write_index(index)))
+        return
+    if run is None or index is not None:
+        raise AbreastError(
+            "Either a run is to be reported on, or the runs of a folder are to be listed.",
+            "Give a RUN, or --index DIR with a folder that holds runs.",
+        )
     judged = judge_folder(run, write=True)
     print_report(judged, run, as_json=as_json, quiet=quiet)
     raise typer.Exit(exit_code(judged, codes))
+
+
+def export(
+    run: RunPath,
+    as_: Annotated[Format, typer.Option("--as", help="How the rows are written.")] = "csv",
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; - is stdout.")] = Path("-"),
+    debug: Debug = False,
+) -> None:
+    """Write the requests of a run as a table: a row each, in milliseconds from the run's start.
+
+    For example:
+
+      abreast export reports/20260131-120000-ab-1a2b --as csv --to requests.csv
+
+      abreast export reports/20260131-120000-ab-1a2b --as jsonl | head
+    """
+    from analysis.read import read_requests
+
+    if holds_several(run):
+        raise AbreastError(f"{run}: holds several runs.", f"Give one of those in {run / 'runs'}.")
+    rows = read_requests(run)
+    if str(to) == "-":
+        if as_ == "parquet" and sys.stdout.isatty():
+            raise AbreastError("Parquet is no text for a terminal.", "Give --to FILE, or a pipe.")
+        write_rows(rows, sys.stdout.buffer, as_)
+        sys.stdout.buffer.flush()  # here a closed pipe is still an end to be told
+        return
+    # A device or a named pipe is written to as it is, not replaced by a file.
+    is_file = to.is_file() or not to.exists()
+    place = to.with_name(f".{to.name}.unfinished") if is_file else to
+    try:
+        with place.open("wb") as file:
+            write_rows(rows, file, as_)
+        if is_file:
+            place.replace(to)
+    except OSError as error:
+        raise AbreastError(
+            f"--to {to}: cannot be written: {error.strerror}.",
+            "Give a file in a folder that is there.",
+        ) from None
+    finally:
+        if is_file:
+            with suppress(OSError):
+                place.unlink()
 
 
 def show(

@@ -23,8 +23,9 @@ from experiments.cli.options import (
     PlanName,
     Quiet,
 )
-from experiments.cli.shown import summary
-from experiments.errors import FAULT, INTERRUPTED, AbreastError, naming
+from experiments.cli.shown import local_instances, summary
+from experiments.errors import ENDED_BADLY, AbreastError, naming
+from experiments.workers import LOOPBACK, PORT, Workers
 
 if TYPE_CHECKING:
     from experiments.plan import Plan
@@ -41,6 +42,19 @@ def run(
         bool,
         typer.Option("--until-decided", help="Compare: stop at the planned look that decides."),
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Show the run in a browser on this machine as it goes.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Send from so many processes of this machine.")
+    ] = 1,
+    expect_workers: Annotated[
+        int | None, typer.Option(min=1, help="Send from so many `abreast worker`, elsewhere.")
+    ] = None,
+    master_bind_host: Annotated[
+        str, typer.Option(help="Where workers reach this machine; of a private network.")
+    ] = LOOPBACK,
+    master_port: Annotated[int, typer.Option(help="The port for workers.")] = PORT,
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -60,7 +74,8 @@ def run(
     from experiments import capacity as search
     from experiments import launch, payloads, run_folder
     from experiments import regression as gate
-    from experiments.invocation import prediction_selector
+    from experiments.estimate import refuse_beyond_limits
+    from experiments.invocation import first_requests, prediction_selector
     from experiments.plan import find, load, text_as_run
     from experiments.progress import Progress
 
@@ -73,6 +88,8 @@ def run(
             'It goes with question = "compare".',
         )
     bodies = payloads.load(loaded, path)
+    firsts = sum(1 for _ in first_requests(loaded, bodies))
+    refuse_beyond_limits(loaded, path, firsts)
     with naming(path):
         prediction_selector(loaded.answers)
     settings = []
@@ -81,16 +98,19 @@ def run(
         say(_foreseen_runs(loaded, path))
     elif loaded.question != "capacity":
         say(foreseen(loaded))
-    launch.check_endpoint(loaded, path)
+    launch.check_endpoint(loaded, path, out)
+    workers = _workers(loaded, processes, expect_workers, master_bind_host, master_port)
     if dry_run:
-        looks = [f"looks      {planned_looks(loaded)}"] if until_decided else []
-        typer.echo("\n".join([summary(loaded, len(bodies)), *looks]))
-        return
+        looks = f"\nlooks      {planned_looks(loaded)}" if until_decided else ""
+        instances = local_instances(loaded, path)
+        return typer.echo(summary(loaded, len(bodies), instances, firsts) + looks)
     with Progress(quiet=quiet) as progress:
         if loaded.question == "regression":
-            folder = gate.make_runs(settings, path, overrides, out, progress.tell)
+            folder = gate.make_runs(settings, path, overrides, out, progress.tell, web, workers)
         elif loaded.question == "capacity":
-            folder = search.measure(loaded, path, overrides, out, progress.tell, judge_probes)
+            folder = search.measure(
+                loaded, path, overrides, out, progress.tell, judge_probes, web, workers, firsts
+            )
         else:
             folder = launch.run(
                 loaded,
@@ -100,22 +120,46 @@ def run(
                 out,
                 progress.tell,
                 judge=Watch(loaded) if until_decided else None,
+                web=web,
+                workers=workers,
             )
-    ended_as = run_folder.read_manifest(folder)["ended_as"]
-    ended_badly = {"interrupted": INTERRUPTED, "fault": FAULT}.get(ended_as)
+    ended_badly = ENDED_BADLY.get(run_folder.read_manifest(folder)["ended_as"])
     if loaded.question == "regression" and len(loaded.arms) == 1:
         code = _of_one_arm(folder.path, codes, as_json=as_json)
-        raise typer.Exit(ended_badly or code)
-    try:
-        report = judge_folder(folder.path, write=True)
-    except AbreastError as error:
-        if ended_badly is None:
-            raise
-        say([f"Interrupted, so that it cannot be judged. {error.message}", near(folder.path)])
-        raise typer.Exit(ended_badly) from None
-    print_report(report, folder.path, as_json=as_json, quiet=quiet)
-    code = exit_code(report, codes)
+    else:
+        code = _judged(folder.path, codes, as_json=as_json, quiet=quiet, must=ended_badly is None)
     raise typer.Exit(ended_badly or code)
+
+
+def _judged(folder: Path, codes: set[int], *, as_json: bool, quiet: bool, must: bool) -> int:
+    """Judge what was made, and give its exit code; what ended badly `must` not be judged."""
+    try:
+        report = judge_folder(folder, write=True)
+    except AbreastError as error:
+        if must:
+            raise
+        say([f"Interrupted, so that it cannot be judged. {error.message}", near(folder)])
+        return 0
+    print_report(report, folder, as_json=as_json, quiet=quiet)
+    return exit_code(report, codes)
+
+
+def _workers(
+    plan: "Plan", processes: int, expected: int | None, bind_host: str, port: int
+) -> Workers | None:
+    if expected is None:
+        return Workers(processes=processes) if processes > 1 else None
+    if plan.endpoint.config is not None:
+        raise AbreastError(
+            '--expect-workers: endpoint.target is "local", which only this machine reaches.',
+            "Use --processes N; or serve it with `abreast serve`, and give the plan its URL.",
+        )
+    if plan.question in ("capacity", "regression") or processes > 1:
+        raise AbreastError(
+            "--expect-workers makes one run, whose workers end with it, and starts none itself.",
+            "Use --processes N alone, from one machine.",
+        )
+    return Workers(expected=expected, bind_host=bind_host, port=port)
 
 
 def _of_one_arm(folder: Path, codes: set[int], *, as_json: bool) -> int:

@@ -6,16 +6,33 @@ from typing import TYPE_CHECKING
 from experiments.errors import AbreastError
 
 if TYPE_CHECKING:
-    from experiments.plan import Plan
+    from collections.abc import Mapping
+
+    from experiments.plan import Arm, Plan
     from experiments.slo import Threshold
 
 
-def summary(plan: "Plan", payloads: int) -> str:
-    """Say what a plan would do, a line for each part of it."""
+def _told_by(arm: "Arm") -> list[str]:
+    """Say what tells an arm from the others, where that is no variant."""
+    asked = arm.request.model_dump(exclude_none=True)
+    return [f"{key.replace('_', ' ')} {value}" for key, value in asked.items()]
+
+
+def summary(
+    plan: "Plan", payloads: int, instances: "Mapping[str, int] | None" = None, firsts: int = 0
+) -> str:
+    """Say what a plan would do, a line for each part of it.
+
+    With the `instances` of each arm, as far as they are known, it says what that takes of them;
+    `firsts` are the requests before each run's clock starts.
+    """
+    from experiments.estimate import takes
+
     traffic = plan.traffic
     expected = traffic.expected_requests
     arms = ", ".join(
-        f"{arm} ({plan.variant_of(arm) or 'told apart otherwise'})" for arm in plan.arms
+        f"{arm} ({plan.variant_of(arm) or ', '.join(_told_by(each))})"
+        for arm, each in plan.arms.items()
     )
     lines = [
         f"question   {plan.question}"
@@ -33,13 +50,24 @@ def summary(plan: "Plan", payloads: int) -> str:
             f"requests   {requests}, from {payloads:,} payloads, "
             f"{traffic.concurrency:,} in flight at most",
         ]
+    if firsts:
+        lines.append(f"first      {firsts:,} before the clock starts, one to each target")
+    if traffic.set_weights:
+        shares = ", ".join(f"{arm} {own.share:g}" for arm, own in plan.arms.items())
+        lines.append(f"weights    the endpoint's are set to {shares}, and put back afterwards")
     if plan.question == "regression":
         lines.append(_of_several_runs(plan))
+    if instances is not None:
+        lines.append(f"takes      {takes(plan, instances, firsts)}")
     if asked := plan.gate if plan.question == "regression" else plan.compare:
-        margins = (f"{metric} {margin:.2%}" for metric, margin in asked.margins.items())
-        lines.append(f"guarded    {', '.join(margins)}")
+        lines.append(f"guarded    {', '.join(_margin(*each) for each in asked.margins.items())}")
     lines += [f"slo        {_asked(threshold)}" for threshold in plan.thresholds]
     return "\n".join(lines)
+
+
+def _margin(metric: str, margin: float) -> str:
+    unit = " pp" if metric == "error_rate" else "%"
+    return f"{metric} ±{round(100 * margin, 9):g}{unit}"
 
 
 def _of_a_search(plan: "Plan", payloads: int) -> str:
@@ -52,13 +80,25 @@ def _of_a_search(plan: "Plan", payloads: int) -> str:
 
 
 def _of_several_runs(plan: "Plan") -> str:
-    asked, expected = plan.gate, plan.traffic.expected_requests
-    runs = asked.runs_per_side * (2 if asked.order == "abba" else 1)
-    requests = "" if expected is None else f"about {runs * expected:,.0f} requests in "
-    return (
-        f"runs       {asked.runs_per_side} a side, in {asked.order}: {runs} of the above, "
-        f"{requests}{runs * plan.traffic.planned_s / 60:.1f} minutes"
-    )
+    from experiments.estimate import estimate
+
+    asked, runs = plan.gate, estimate(plan).runs
+    return f"runs       {asked.runs_per_side} a side, in {asked.order}: {runs} of the above"
+
+
+def local_instances(plan: "Plan", path: Path) -> dict[str, int]:
+    """Count the instances of each arm that is a variant of one of the plan's local endpoints."""
+    from experiments.local import config
+
+    if plan.endpoint.config is None:
+        return {}
+    described = {each.name: each for each in config.load_all(path.parent / plan.endpoint.config)}
+    counts = {}
+    for arm in plan.arms:
+        at = described.get(plan.endpoint_of(arm))
+        if at and (variant := at.variants.get(plan.variant_of(arm) or "")):
+            counts[arm] = variant.instances
+    return counts
 
 
 def _asked(threshold: "Threshold") -> str:
@@ -101,7 +141,7 @@ def capture_summary(path: Path, capture: Path) -> str:
     from experiments.invocation import inference_id
 
     run = read_run(path)
-    if not run.plan.request.inference_id:
+    if run.plan.request.inference_id is not True:
         raise AbreastError(
             f"{path}: its requests carried no InferenceId, by which capture is joined to records.",
             "Set request.inference_id = true in the plan, and run again.",

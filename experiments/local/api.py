@@ -1,5 +1,6 @@
 """The AWS APIs that are answered beside SageMaker Runtime's own, by the protocols JSON 1.0 and 1.1.
 
+STS has a protocol of its own, which `identity` speaks.
 CloudWatch has others, too; the current AWS SDKs and the AWS CLI speak JSON with it.
 """
 
@@ -7,12 +8,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from experiments.local import autoscaling, cloudwatch, control_plane
+from experiments.local import autoscaling, cloudwatch, control_plane, identity
 from experiments.local.deployment import Deployment
 from experiments.local.http import Request, Response
 from experiments.local.service_error import ServiceError
 
 _Answer = Callable[[Mapping[str, Any], str, Deployment], dict[str, Any]]
+_Deployments = Callable[[str | None], Deployment]
 _OF_CLOUDWATCH = "GraniteServiceVersion20100801"
 
 
@@ -45,6 +47,7 @@ _SERVICES = {
             "GetMetricStatistics": cloudwatch.get_metric_statistics,
         },
     ),
+    identity.SERVICE: _Service("sts", {}),
 }
 
 
@@ -68,6 +71,8 @@ def named(request: Request) -> Named | None:
         ServiceError: it is of another protocol of CloudWatch's.
     """
     path = request.target.partition("?")[0]
+    if path == "/" and identity.is_asked(request):
+        return Named(identity.SERVICE, identity.OPERATION)
     if path.startswith("/service/") or "x-www-form-urlencoded" in request.headers.get(
         "content-type", ""
     ):
@@ -80,11 +85,26 @@ def named(request: Request) -> Named | None:
     return Named(service, operation)
 
 
-def answer(called: Named, request: Request, account: str, deployment: Deployment) -> Response:
-    """Answer one call of an `account`; an error is an answer, too."""
+def _endpoint_named(asked: Any) -> str | None:
+    """Name the endpoint that is asked about, wherever the service has its name."""
+    try:
+        resources = [asked.get("ResourceId"), *asked.get("ResourceIds", [])]
+        resource = next((str(one).split("/") for one in resources if one), [])
+        metric = asked.get("MetricDataQueries", [{}])[0].get("MetricStat", {}).get("Metric", asked)
+        by_dimension = {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])}
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return None  # who answers says what is wrong with it
+    named = asked.get("EndpointName") or asked.get("EndpointConfigName")
+    return named or by_dimension.get("EndpointName") or (resource[1] if resource[1:] else None)
+
+
+def answer(called: Named, request: Request, account: str, deployment_of: _Deployments) -> Response:
+    """Answer one call of an `account` about endpoints by name; an error is an answer, too."""
+    if called.service == identity.SERVICE:
+        return identity.answer(account)
     headers = {"Content-Type": request.headers.get("content-type", "application/x-amz-json-1.1")}
     try:
-        body, status = _answered(called, request, account, deployment), 200
+        body, status = _answered(called, request, account, deployment_of), 200
     except ServiceError as error:
         body = {"__type": error.code, "message": error.message}
         status = error.status
@@ -94,7 +114,7 @@ def answer(called: Named, request: Request, account: str, deployment: Deployment
 
 
 def _answered(
-    called: Named, request: Request, account: str, deployment: Deployment
+    called: Named, request: Request, account: str, deployment_of: _Deployments
 ) -> dict[str, Any]:
     service = _SERVICES.get(called.service)
     operation = service.operations.get(called.operation) if service is not None else None
@@ -107,7 +127,12 @@ def _answered(
             f"answers {known}.",
         )
     try:
-        return operation(json.loads(request.body), account, deployment)
+        asked = json.loads(request.body)
+        if operation is not cloudwatch.get_metric_data:
+            return operation(asked, account, deployment_of(_endpoint_named(asked)))
+        each = ({**asked, "MetricDataQueries": [one]} for one in asked["MetricDataQueries"])
+        found = [operation(one, account, deployment_of(_endpoint_named(one))) for one in each]
+        return {"MetricDataResults": [one for own in found for one in own["MetricDataResults"]]}
     except (
         ValueError,
         TypeError,

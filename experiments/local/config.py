@@ -4,6 +4,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Literal, Self
+from zlib import crc32
 
 from pydantic import (
     AwareDatetime,
@@ -155,6 +156,8 @@ class Endpoint(Slowness):
     """
 
     name: Name
+    also: list[str] = Field(default=[])
+    """Files of other endpoints, beside this one, that the same server answers for."""
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d+$")
     account: str = Field(default="123456789012", pattern=r"^\d{12}$")
     access_key_id: str = Field(default="local", pattern=r"^\w+$")
@@ -225,6 +228,30 @@ def _check_exactly_one(table: Table, keys: tuple[str, ...]) -> None:
             f"needs exactly one of {', '.join(keys[:-1])} and {keys[-1]}; it has "
             f"{' and '.join(given) or 'none'}"
         )
+
+
+def load_all(path: Path) -> tuple[Endpoint, ...]:
+    """Read an endpoint file and those that it names in `also`.
+
+    Region, account and keys are those of the first, so that one client can call all.
+
+    Raises:
+        PlanError: naming the file, the key, the value and the rule.
+    """
+    first = load(path)
+    shared = ("region", "account", "access_key_id", "secret_access_key", "keys")
+    found = {first.name: first}
+    for name in first.also:
+        other = load(path.parent / name)
+        if other.name in found or other.also:
+            why = "has its own also" if other.also else f'is the endpoint "{other.name}" again'
+            raise PlanError(f"{path}: also: {name} {why}.", "Name each endpoint once, in one file.")
+        # By name, since endpoints of one seed would draw the same service times.
+        seed = {"seed": other.seed + crc32(other.name.encode())}
+        found[other.name] = other.model_copy(
+            update={key: getattr(first, key) for key in shared} | seed
+        )
+    return tuple(found.values())
 
 
 def load(path: Path) -> Endpoint:

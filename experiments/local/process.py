@@ -41,6 +41,7 @@ class Announcement:
             "AWS_ENDPOINT_URL_SAGEMAKER": self.url,
             "AWS_ENDPOINT_URL_CLOUDWATCH": self.url,
             "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": self.url,
+            "AWS_ENDPOINT_URL_STS": self.url,
             # Where they are true, the SDKs leave these URLs aside or refuse them.
             "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
             "AWS_USE_FIPS_ENDPOINT": "false",

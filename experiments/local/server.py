@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from experiments import child
 from experiments.errors import AbreastError
-from experiments.local import api, backends, config, http, sigv4
+from experiments.local import api, backends, config, http, identity, sigv4
 from experiments.local.attempts import Attempts
 from experiments.local.capture import CaptureLog
 from experiments.local.clock import Clock
@@ -35,9 +36,10 @@ _RUNTIME = re.compile(r"/endpoints/([^/]+)/([a-z-]+)")
 logger = logging.getLogger(__name__)
 
 
-def application(deployment: Deployment) -> Handler:
-    """Return the handler that is the endpoint."""
-    endpoint = deployment.endpoint
+def application(first: Deployment, *others: Deployment) -> Handler:
+    """Return the handler that is the endpoints; what names none of them is the first's."""
+    endpoint = first.endpoint
+    by_name = {one.endpoint.name: one for one in (first, *others)}
     known = [
         sigv4.Credentials(
             access_key_id=endpoint.access_key_id,
@@ -58,9 +60,10 @@ def application(deployment: Deployment) -> Handler:
         service = "sagemaker" if called is None else called.signed_for
         account = sigv4.verify(request, *known, service=service, now=datetime.now(UTC)).account
         if request.method == "POST" and called is not None:
-            return api.answer(called, request, account, deployment)
+            return api.answer(called, request, account, lambda name: by_name.get(name or "", first))
         if request.method == "POST" and invocation is not None:
             name, operation = invocation.groups()
+            deployment = by_name.get(unquote(name), first)
             if operation == "invocations":
                 return await invoke_endpoint(name, deployment.begin(request), account, deployment)
             if operation == "invocations-response-stream":
@@ -78,7 +81,8 @@ def application(deployment: Deployment) -> Handler:
         try:
             response = await answer(request)
         except ServiceError as error:
-            response = error.response()
+            asks_sts = identity.is_asked(request)
+            response = identity.refuse(error) if asks_sts else error.response()
         response.headers["x-amzn-RequestId"] = http.request_id()
         return response
 
@@ -98,15 +102,16 @@ def run(
     seed: int = 0,
     announce: Callable[[Announcement], None],
 ) -> None:
-    """Serve the endpoint that a file describes until SIGTERM or SIGINT; call `announce` when ready.
+    """Serve the endpoints that a file describes until SIGTERM or SIGINT; `announce` when ready.
 
-    `seed` is added to the file's own.
+    `seed` is added to the file's own. What is announced is the first endpoint.
 
     Raises:
         AbreastError: the file is wrong, the port is taken, or a model does not start.
     """
-    endpoint = config.load(config_path)
-    endpoint = endpoint.model_copy(update={"seed": endpoint.seed + seed})
+    loaded = config.load_all(config_path)
+    endpoints = [one.model_copy(update={"seed": one.seed + seed}) for one in loaded]
+    endpoint = endpoints[0]
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(http.listen(host, port))
         if log_dir is None:
@@ -128,38 +133,48 @@ def run(
         )
 
         folder = Path.cwd() if log_dir is None else log_dir
-        served_log = stack.enter_context(
-            ServedLog(None if endpoint.served_log is None else folder / endpoint.served_log)
-        )
-        capture = None
-        if endpoint.capture is not None:
-            capture = CaptureLog(endpoint.capture, folder / endpoint.capture.folder, endpoint)
-            stack.callback(capture.close)
         attempts = Attempts()
+
+        async def deployed(
+            endpoint: config.Endpoint, logs: Path, until: contextlib.AsyncExitStack
+        ) -> Deployment:
+            path = None if endpoint.served_log is None else folder / endpoint.served_log
+            served_log = until.enter_context(ServedLog(path))
+            capture = None
+            if endpoint.capture is not None:
+                capture = CaptureLog(endpoint.capture, folder / endpoint.capture.folder, endpoint)
+                until.callback(capture.close)
+            clock = until.enter_context(contextlib.closing(Clock()))
+            started = await until.enter_async_context(backends.started(endpoint, logs, clock))
+            return Deployment(
+                endpoint=endpoint,
+                backends=started,
+                router=Router(endpoint, started),
+                clock=clock,
+                served_log=served_log,
+                attempts=attempts,
+                capture=capture,
+            )
 
         async def main() -> None:
             task = asyncio.current_task()
             assert task is not None
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-            with contextlib.suppress(asyncio.CancelledError), contextlib.closing(Clock()) as clock:
-                async with backends.started(endpoint, logs, clock) as started:
-                    deployment = Deployment(
-                        endpoint=endpoint,
-                        backends=started,
-                        router=Router(endpoint, started),
-                        clock=clock,
-                        served_log=served_log,
-                        attempts=attempts,
-                        capture=capture,
-                    )
-                    serving = http.serve(application(deployment), listener, endpoint.body_limit)
-                    async with serving:
+            with contextlib.suppress(asyncio.CancelledError):
+                async with contextlib.AsyncExitStack() as until:
+                    deployments = []
+                    for one in endpoints:
+                        own = logs if one is endpoint else logs / one.name
+                        own.mkdir(exist_ok=True)
+                        deployments.append(await deployed(one, own, until))
+                    limit = max(one.body_limit for one in endpoints)
+                    async with http.serve(application(*deployments), listener, limit):
                         # What is there by now stays. Each full collection would look at all of
                         # it, and every answer would wait.
                         gc.freeze()
                         announce(announcement)
-                        await deployment.scale()
+                        await asyncio.gather(*(one.scale() for one in deployments))
                         await asyncio.Event().wait()
 
         http.run(main())

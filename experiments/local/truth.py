@@ -14,7 +14,7 @@ from experiments.errors import PlanError
 from experiments.local import config, queueing, virtual
 from experiments.local.faults import NOT_SERVED
 from experiments.local.windows import Schedule
-from experiments.units import PositiveSeconds, Share, quantile_of
+from experiments.units import PositiveSeconds, Share, is_of_first_byte, quantile_of
 
 LEVELS = (0.5, 0.9, 0.99, 0.999)
 ERROR_RATE = "error_rate"
@@ -250,8 +250,8 @@ def read_slo(texts: Iterable[str]) -> dict[str, float]:
         metric, _, limit = text.partition("=")
         kind = Share if metric == ERROR_RATE else PositiveSeconds
         try:
-            if metric != ERROR_RATE and quantile_of(metric) is None:
-                raise ValueError("the metric must be a percentile or error_rate")
+            if metric != ERROR_RATE and (quantile_of(metric) is None or is_of_first_byte(metric)):
+                raise ValueError("the metric must be a percentile of the whole, or error_rate")
             slo[metric] = TypeAdapter[float](kind).validate_python(limit)
         except ValidationError as error:
             rule = error.errors()[0]["msg"].removeprefix("Value error, ")

@@ -1,7 +1,7 @@
 """What the control plane says of an endpoint: its variants, weights, instances and models."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
@@ -10,7 +10,8 @@ from botocore.config import Config
 
 from experiments.errors import EndpointError
 from experiments.plan import Endpoint, Plan, check_variants
-from experiments.sagemaker.invoke import ONE_ATTEMPT, classify, session_for, url_of
+from experiments.sagemaker.invoke import classify, session_for, url_of
+from experiments.sagemaker.redacted import said
 
 _WEIGHT_TOLERANCE = 0.001
 
@@ -26,6 +27,8 @@ class Variant:
     image: str | None
     desired_instances: int | None = None
     """Another number than `instances` while the endpoint scales."""
+    desired_weight: float | None = None
+    """Another number than `weight` while the endpoint is updated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,20 @@ class EndpointFacts:
     region: str | None = None
     config: str | None = None
     status: str | None = None
+    arn: str | None = None
+    pending: str | None = None
+    """The config that a deployment under way goes to."""
+    failure: str | None = None
+    """Why an endpoint whose status is Failed did."""
     variants: dict[str, Variant] = field(default_factory=dict)
     note: str | None = None
 
 
-def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
+def describe(endpoint: Endpoint, name: str, others: Iterable[str] = ()) -> EndpointFacts:
     """Read DescribeEndpoint and DescribeEndpointConfig.
+
+    The variants of `others`, which are endpoints of the same account, stand among those of the
+    first behind their endpoint's name: "b/blue".
 
     A control plane that may not be read (no permission, or none behind a URL of the plan's) gives
     facts with a `note` and no variants.
@@ -49,22 +60,64 @@ def describe(endpoint: Endpoint, name: str) -> EndpointFacts:
         EndpointError: no endpoint of that name, nothing answers, or no usable credentials.
     """
     try:
-        client = session_for(endpoint).client("sagemaker", **_reached_by(endpoint))
-        found = client.describe_endpoint(EndpointName=name)
-        config_name = found["EndpointConfigName"]
-        config = client.describe_endpoint_config(EndpointConfigName=config_name)
-    except (failures.ClientError, failures.BotoCoreError) as error:
+        return reader(endpoint, name, others)()
+    except failures.BotoCoreError as error:
         return _without_control_plane(endpoint, name, error)
-    declared = {variant["VariantName"]: variant for variant in config["ProductionVariants"]}
-    return EndpointFacts(
-        region=client.meta.region_name,
-        config=config_name,
-        status=found["EndpointStatus"],
-        variants={
-            variant["VariantName"]: _variant(variant, declared.get(variant["VariantName"], {}))
-            for variant in found.get("ProductionVariants", [])
-        },
-    )
+
+
+def reader(
+    endpoint: Endpoint, name: str, others: Iterable[str] = ()
+) -> Callable[[], EndpointFacts]:
+    """Make one client, and give what reads an endpoint through it again and again, or several.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: the client cannot be made.
+    """
+    client = client_for(endpoint, "sagemaker")
+    declared: dict[str, dict[str, Any]] = {}
+
+    def read() -> EndpointFacts:
+        found = read_one(name)
+        for other in others:
+            theirs = read_one(other)
+            if note := found.note or theirs.note:
+                return EndpointFacts(note=note)  # a reading is of all of them, or of none
+            pending = found.pending, theirs.pending and f"{other}/{theirs.pending}"
+            found = replace(
+                found,
+                config=f"{found.config}, {other}/{theirs.config}",
+                pending=", ".join(filter(None, pending)) or None,
+                failure=found.failure or theirs.failure,
+                status=found.status if theirs.status in (None, "InService") else theirs.status,
+                variants=found.variants | {f"{other}/{v}": x for v, x in theirs.variants.items()},
+            )
+        return found
+
+    def read_one(name: str) -> EndpointFacts:
+        try:
+            found = client.describe_endpoint(EndpointName=name)
+            config_name = found["EndpointConfigName"]
+            if config_name not in declared:
+                config = client.describe_endpoint_config(EndpointConfigName=config_name)
+                declared[config_name] = {v["VariantName"]: v for v in config["ProductionVariants"]}
+        except (failures.ClientError, failures.BotoCoreError) as error:
+            return _without_control_plane(endpoint, name, error)
+        return EndpointFacts(
+            region=client.meta.region_name,
+            config=config_name,
+            status=found["EndpointStatus"],
+            arn=found["EndpointArn"],
+            pending=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
+            failure=found.get("FailureReason"),
+            variants={
+                variant["VariantName"]: _variant(
+                    variant, declared[config_name].get(variant["VariantName"], {})
+                )
+                for variant in found.get("ProductionVariants", [])
+            },
+        )
+
+    return read
 
 
 def scaling_activity(endpoint: Endpoint, variants: Iterable[str]) -> dict[str, Any]:
@@ -73,18 +126,23 @@ def scaling_activity(endpoint: Endpoint, variants: Iterable[str]) -> dict[str, A
     Where it may not be read, or nothing answers, a `note` says so instead.
     """
     try:
-        session = session_for(endpoint)
-        client = session.client("application-autoscaling", **_reached_by(endpoint))
+        client = client_for(endpoint, "application-autoscaling")
         found = {
             variant: client.describe_scaling_activities(
                 ServiceNamespace="sagemaker",
-                ResourceId=f"endpoint/{endpoint.name}/variant/{variant}",
+                ResourceId=resource_id(endpoint.name, variant),
             )["ScalingActivities"]
             for variant in variants
         }
     except (failures.ClientError, failures.BotoCoreError) as error:
-        return {"note": f"{type(error).__name__}: {error}"}
+        return {"note": said(error)}
     return {"activities": [_activity(name, one) for name, own in found.items() for one in own]}
+
+
+def resource_id(endpoint: str, variant: str) -> str:
+    """Name a variant of an endpoint, or of the one before its "/", as Auto Scaling does."""
+    other, _, own = variant.rpartition("/")
+    return f"endpoint/{other or endpoint}/variant/{own}"
 
 
 def _activity(variant: str, one: Any) -> dict[str, str | None]:
@@ -98,9 +156,16 @@ def _activity(variant: str, one: Any) -> dict[str, str | None]:
     }
 
 
-def _reached_by(endpoint: Endpoint) -> dict[str, Any]:
-    config = ONE_ATTEMPT.merge(Config(connect_timeout=5, read_timeout=10))
-    return {"endpoint_url": url_of(endpoint), "config": config}
+def client_for(endpoint: Endpoint, service: str, *, attempts: int = 3) -> Any:
+    """Make a client of one of the endpoint's AWS services, which tries each call so many times.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: for example an unknown profile, or no region.
+    """
+    retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+    config = Config(connect_timeout=5, read_timeout=10, retries=retries)
+    session: Any = session_for(endpoint)
+    return session.client(service, endpoint_url=url_of(endpoint), config=config)
 
 
 def _variant(found: Any, declared: Any) -> Variant:
@@ -112,30 +177,31 @@ def _variant(found: Any, declared: Any) -> Variant:
         model=declared.get("ModelName"),
         image=images[0].get("ResolvedImage") or images[0].get("SpecifiedImage"),
         desired_instances=found.get("DesiredInstanceCount"),
+        desired_weight=found.get("DesiredWeight"),
     )
 
 
 def _without_control_plane(endpoint: Endpoint, name: str, error: Exception) -> EndpointFacts:
     failure = classify(error)
-    said = failure.error if failure else f"{type(error).__name__}: {error}"
+    why = (failure and failure.error) or said(error)
     where = endpoint.url or "the SageMaker control plane"
     if failure and failure.outcome in ("connection", "timeout"):
         raise EndpointError(
-            f"{where} does not answer: {said}",
+            f"{where} does not answer: {why}",
             "Check endpoint.target, the region, and that the endpoint can be reached from here.",
         ) from None
-    if "Could not find" in said:
+    if "Could not find" in why:
         raise EndpointError(
-            f'endpoint.name: there is no endpoint "{name}": {said}',
+            f'endpoint.name: there is no endpoint "{name}": {why}',
             "Check endpoint.name, the region and the account.",
         ) from None
     if failure is None or (failure.outcome in ("auth", "other") and failure.http_status is None):
         raise EndpointError(
-            f"{where} cannot be asked: {said}",
+            f"{where} cannot be asked: {why}",
             "Check the credentials and the region that boto3 finds (AWS_PROFILE, "
             "AWS_DEFAULT_REGION, ~/.aws/config).",
         ) from None
-    return EndpointFacts(note=f"The endpoint could not be described: {said}")
+    return EndpointFacts(note=f"The endpoint could not be described: {why}")
 
 
 def check_arms(plan: Plan, facts: EndpointFacts) -> None:
@@ -146,9 +212,23 @@ def check_arms(plan: Plan, facts: EndpointFacts) -> None:
     """
     if not facts.variants:
         return
-    if plan.traffic.routing == "weighted":
+    if plan.traffic.routing == "weighted" and not plan.traffic.set_weights:
         _check_weights(plan, facts)
     check_variants(plan, facts.variants)
+    if plan.question == "regression":
+        _check_instance_types(plan, facts)
+
+
+def _check_instance_types(plan: Plan, facts: EndpointFacts) -> None:
+    """Refuse arms of a release on unlike machines, whose difference would be the machines'."""
+    variants = {arm: facts.variants.get(plan.variant_of(arm) or "") for arm in plan.arms}
+    types = {arm: found.instance_type for arm, found in variants.items() if found}
+    if len(set(types.values())) > 1:
+        stands = " and ".join(f"{arm} on {kind or 'no known type'}" for arm, kind in types.items())
+        raise EndpointError(
+            f"{stands}: a release is held against the one before on one type of instance.",
+            'Deploy both on the same type, or ask which is faster with question = "compare".',
+        )
 
 
 def _check_weights(plan: Plan, facts: EndpointFacts) -> None:
@@ -162,5 +242,6 @@ def _check_weights(plan: Plan, facts: EndpointFacts) -> None:
                 raise EndpointError(
                     f"arms.{variant}.share makes {wanted:.1%} of the traffic, but the weight of "
                     f'the variant "{variant}" makes {there:.1%}.',
-                    "Give the arms the endpoint's weights as shares, or set its weights first.",
+                    "Give the arms the endpoint's weights as shares, or let the run set them, and "
+                    "put them back, with traffic.set_weights = true.",
                 )

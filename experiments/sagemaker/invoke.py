@@ -1,26 +1,35 @@
 """The seam to InvokeEndpoint: parameters in, Reply out, and every failure as one outcome.
 
-A transport is a function from boto3's keyword arguments to a Reply. It never raises for what an
-endpoint or a network can do, never retries, and reads the body within the timed region.
+A transport is a function from boto3's keyword arguments to a Reply, for answers that come whole or
+in a stream. It never raises for what an endpoint or a network can do, never retries, and reads the
+body within the timed region.
 """
 
 import io
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import boto3
 import botocore.awsrequest
+import botocore.eventstream
 import botocore.exceptions as failures
 import urllib3
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.response import StreamingBody
 
+from experiments.invocation import INVOKE, STREAM
 from experiments.plan import Endpoint
+from experiments.record import NO_DESCRIPTOR
+from experiments.sagemaker.redacted import keep_out, without_secrets
+from experiments.sagemaker.signing import Keys
+from experiments.sagemaker.streamed import Streamed, replayed
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 70
@@ -52,6 +61,9 @@ class Reply(NamedTuple):
     """Gives what boto3 returned, whose Body has been read."""
     exception: Exception | None = None
     """What boto3 raised."""
+    parts: tuple[bytes, ...] | None = None
+    """What came of a stream; its first byte is that of the first part."""
+    longest_gap_ns: int | None = None
 
     def as_boto3(self) -> dict[str, Any]:
         """Give the call's answer as boto3 gives it, with a Body that is still to be read.
@@ -59,6 +71,9 @@ class Reply(NamedTuple):
         Raises:
             Exception: what boto3 raised, in the call or in reading its Body.
         """
+        if self.parts is not None:  # a stream raises what broke it when its Body is read
+            assert self.answer is not None
+            return {**self.answer(), "Body": replayed(self.parts, self.exception)}
         if self.exception is not None:
             try:
                 raise self.exception
@@ -69,22 +84,10 @@ class Reply(NamedTuple):
         return {**self.answer(), "Body": StreamingBody(io.BytesIO(self.body), len(self.body))}
 
 
-Transport = Callable[[Mapping[str, Any]], Reply]
+Transport = Callable[..., Reply]
+"""Makes one call: from boto3's keyword arguments and, by place, STREAM where it is no INVOKE."""
 Answered = tuple[int, Mapping[str, str], bytes]
 """An answer's status, its headers, found by names in lower case, and its body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One outcome of the closed set, with what the service said."""
-
-    outcome: str
-    http_status: int | None
-    original_status: int | None
-    error: str
-    request_id: str | None = None
-    retries: int | None = None
-    variant: str | None = None
 
 
 _OUTCOME_BY_CODE = {
@@ -121,41 +124,65 @@ _OUTCOME_BY_EXCEPTION: tuple[tuple[type[Exception], str], ...] = (
     (failures.IncompleteReadError, "connection"),
     (failures.ConnectionError, "connection"),
     (failures.HTTPClientError, "connection"),
-    # Of an error answer whose body is cut, which botocore reads without its own exceptions.
+    (botocore.eventstream.ParserError, "connection"),
+    # Of streams and of an error answer whose body is cut, read without botocore's own exceptions.
+    (urllib3.exceptions.ReadTimeoutError, "timeout"),
     (urllib3.exceptions.HTTPError, "connection"),
     (failures.BotoCoreError, "other"),
 )
 
 
-def classify(error: Exception, answered: Answered | None = None) -> Failure | None:
+def classify(error: Exception, answered: Answered | None = None) -> Reply | None:
     """Put a failed call into the closed set of outcomes; `None`: not a failure of a call.
+
+    The reply has no times.
+
+    Neither what it says nor the exception, whose message this mends, repeats a secret.
+    """
+    error.args = tuple(without_secrets(a) if isinstance(a, str) else a for a in error.args)
+    failed = _classify(error, answered)
+    return failed and failed._replace(error=without_secrets(failed.error or ""), exception=error)
+
+
+_QUOTING = re.compile(r'(.*? error \(\d+\) from \S+ with message )"(.*)"([^"]*)', re.DOTALL)
+_failed = partial(Reply, sent_ns=None, first_byte_ns=None, ended_ns=0)
+
+
+def _classify(error: Exception, answered: Answered | None) -> Reply | None:
+    """Find the outcome of a failure.
 
     After an answer it is one whatever the exception: botocore's parser has many for an odd body.
     The classes follow SageMaker Runtime's error codes before HTTP statuses: throttling arrives as
     a plain 400, and a model's own status is hidden behind 424.
     """
     if isinstance(error, failures.EventStreamError):
-        return Failure("stream_error", 200, None, str(error))
+        broke = error.response.get("Error", {})
+        said = _without_what_a_model_said(str(broke.get("Message")))
+        return _failed("stream_error", http_status=200, error=f"{broke.get('Code')}: {said}")
     if isinstance(error, failures.ClientError):
         return _classify_answer(error)
     for kind, outcome in _OUTCOME_BY_EXCEPTION:
         if isinstance(error, kind):
-            return Failure(outcome, None, None, f"{type(error).__name__}: {error}")
+            beneath = str(getattr(error, "kwargs", {}).get("error"))
+            said = beneath if NO_DESCRIPTOR in beneath else str(error)
+            return _failed(outcome, error=f"{type(error).__name__}: {said}")
     if answered is None:
         return None
     status, headers, body = answered
-    return Failure(
-        _OUTCOME_BY_STATUS.get(status, "other"),
-        status,
-        None,
-        f"{type(error).__name__}: {error}: {body.decode(errors='replace')}",
-        headers.get("x-amzn-requestid"),
-        0,
-        headers.get("x-amzn-invoked-production-variant"),
+    outcome, text = _OUTCOME_BY_STATUS.get(status, "other"), body.decode(errors="replace")
+    if outcome == "model_error":
+        text = _without_what_a_model_said(text)
+    return _failed(
+        outcome,
+        http_status=status,
+        error=f"{type(error).__name__}: {error}: {text}",
+        request_id=headers.get("x-amzn-requestid"),
+        retries=0,
+        variant=headers.get("x-amzn-invoked-production-variant"),
     )
 
 
-def _classify_answer(error: failures.ClientError) -> Failure:
+def _classify_answer(error: failures.ClientError) -> Reply:
     response: Mapping[str, Any] = error.response  # more than its type says: a ModelError's members
     said = response.get("Error", {})
     meta = response.get("ResponseMetadata", {})
@@ -166,17 +193,27 @@ def _classify_answer(error: failures.ClientError) -> Failure:
     if outcome == "model_error" and original == 0:
         outcome = "model_timeout"
     # A throttled call's message is null on the wire.
-    text = f"{code}: {said.get('Message') or 'no message'}"
-    return Failure(
+    message = str(said.get("Message") or "no message")
+    if outcome == "model_error":
+        message = _without_what_a_model_said(message)
+    text = f"{code}: {message}"
+    return _failed(
         outcome,
-        status,
-        original,
-        text,
-        meta.get("RequestId"),
-        meta.get("RetryAttempts"),
+        http_status=status,
+        original_status=original,
+        error=text,
+        request_id=meta.get("RequestId"),
+        retries=meta.get("RetryAttempts"),
         # The API does not promise it on an error; where it comes, the failure has an arm.
-        meta.get("HTTPHeaders", {}).get("x-amzn-invoked-production-variant"),
+        variant=meta.get("HTTPHeaders", {}).get("x-amzn-invoked-production-variant"),
     )
+
+
+def _without_what_a_model_said(message: str) -> str:
+    """Give a model error's message in the service's own words: a model may repeat its input."""
+    quoting = _QUOTING.fullmatch(message)
+    before, quoted, after = quoting.groups() if quoting else ("", message, "")
+    return f"{before}({len(quoted)} characters, not kept){after}"
 
 
 def reply_of_failure(
@@ -192,23 +229,15 @@ def reply_of_failure(
     Raises:
         Exception: `error` itself, where it is not the failure of a call.
     """
-    failure = classify(error, answered)
-    if failure is None:
+    failed = classify(error, answered)
+    if failed is None:
         raise error
-    return Reply(
-        failure.outcome,
-        sent_ns,
-        first_byte_ns,
-        ended_ns,
-        http_status=failure.http_status,
-        original_status=failure.original_status,
-        error=failure.error,
-        request_id=failure.request_id,
-        variant=failure.variant,
-        retries=failure.retries,
+    return failed._replace(
+        sent_ns=sent_ns,
+        first_byte_ns=first_byte_ns,
+        ended_ns=ended_ns,
         new_connection=connect_ns is not None,
         connect_ns=connect_ns,
-        exception=error,
     )
 
 
@@ -274,11 +303,17 @@ def session_for(endpoint: Endpoint) -> boto3.Session:
     return boto3.Session(region_name=endpoint.region, profile_name=endpoint.profile)
 
 
-def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
-    """Make the transport that calls boto3, with a connection for each slot and no retries."""
+def boto3_transport(
+    endpoint: Endpoint, slots: int, renewed: Callable[[Any], Callable[[], Keys]] | None = None
+) -> Transport:
+    """Make the transport that calls boto3, with a connection for each slot and no retries.
+
+    `renewed` gives keys from credentials that expire; boto3 alone renews them within a request.
+    """
     botocore.awsrequest.AWSHTTPConnectionPool.ConnectionCls = _PlainConnection
     botocore.awsrequest.AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
-    client = session_for(endpoint).client(
+    session = session_for(endpoint)
+    client = session.client(
         "sagemaker-runtime",
         endpoint_url=url_of(endpoint),
         config=ONE_ATTEMPT.merge(
@@ -289,30 +324,40 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             )
         ),
     )
-    client.meta.events.register("before-send.sagemaker-runtime.InvokeEndpoint", _note_sending)
-    client.meta.events.register("before-parse.sagemaker-runtime.InvokeEndpoint", _note_answer)
-    invoke_endpoint: Callable[..., Any] = client.invoke_endpoint
+    credentials: Any = session.get_credentials()
+    if credentials is not None and not hasattr(credentials, "refresh_needed"):
+        keep_out(credentials.secret_key, credentials.token)
+    if renewed is not None and hasattr(credentials, "refresh_needed"):
+        keys = renewed(credentials)
 
-    def invoke(parameters: Mapping[str, Any]) -> Reply:
+        def give_keys(request: Any, **_: object) -> None:
+            given = Credentials(*keys())
+            request.context.setdefault("signing", {})["request_credentials"] = given
+
+        client.meta.events.register("before-sign.sagemaker-runtime", give_keys)
+    client.meta.events.register("before-send.sagemaker-runtime", _note_sending)
+    client.meta.events.register("before-parse.sagemaker-runtime", _note_answer)
+
+    def call(parameters: Mapping[str, Any], operation: str = INVOKE, /) -> Reply:
         _stamps.sent_ns = _stamps.connect_ns = _stamps.answered = None
-        first_byte_ns = None
+        stream = Streamed() if operation == STREAM else None
+        first_byte_ns = body = None
         try:
-            answer = invoke_endpoint(**parameters)
-            first_byte_ns = time.perf_counter_ns()
-            body = answer["Body"].read()
+            if stream is not None:
+                answer = client.invoke_endpoint_with_response_stream(**parameters)
+                stream.read(answer)
+            else:
+                answer = client.invoke_endpoint(**parameters)
+                first_byte_ns = time.perf_counter_ns()
+                body = answer["Body"].read()
             ended_ns = time.perf_counter_ns()
         except Exception as error:  # noqa: BLE001 - raised again where no call can fail with it
             ended_ns = time.perf_counter_ns()
-            return reply_of_failure(
-                error,
-                _stamps.sent_ns,
-                first_byte_ns,
-                ended_ns,
-                _stamps.connect_ns,
-                _stamps.answered,
-            )
+            stamps = _stamps.sent_ns, first_byte_ns, ended_ns, _stamps.connect_ns
+            failed = reply_of_failure(error, *stamps, _stamps.answered)
+            return failed if stream is None else stream.told(failed)
         meta = answer["ResponseMetadata"]
-        return Reply(
+        reply = Reply(
             outcome="ok",
             sent_ns=_stamps.sent_ns,
             first_byte_ns=first_byte_ns,
@@ -327,5 +372,6 @@ def boto3_transport(endpoint: Endpoint, slots: int) -> Transport:
             connect_ns=_stamps.connect_ns,
             answer=lambda: answer,
         )
+        return reply if stream is None else stream.told(reply)
 
-    return invoke
+    return call

@@ -5,7 +5,7 @@ Another transport asks here, so that its requests, answers and errors are botoco
 
 import io
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,11 +17,11 @@ import urllib3
 from botocore import xform_name
 from botocore.credentials import Credentials
 
+from experiments.invocation import INVOKE, STREAM
 from experiments.plan import Endpoint
 from experiments.sagemaker.invoke import ONE_ATTEMPT, session_for, url_of
 from experiments.sagemaker.signing import Keys
 
-OPERATION = "InvokeEndpoint"
 EVERY_PARAMETER: Mapping[str, Any] = {
     "EndpointName": "abreast",
     "Body": b"{}",
@@ -37,6 +37,14 @@ EVERY_PARAMETER: Mapping[str, Any] = {
     "SessionId": "NEW_SESSION",
 }
 """A call with all that the oldest supported boto3 knows."""
+EVERY_CALL: Mapping[str, Mapping[str, Any]] = {
+    INVOKE: EVERY_PARAMETER,
+    STREAM: {
+        name: value
+        for name, value in EVERY_PARAMETER.items()
+        if name not in ("TargetModel", "EnableExplanations")
+    },
+}
 _SENT = "x-abreast-sent"
 
 
@@ -100,6 +108,19 @@ def _answer_with_request(request: Any, **_: object) -> botocore.awsrequest.AWSRe
     return botocore.awsrequest.AWSResponse(request.url, 200, headers, io.BytesIO())
 
 
+class _Raw:
+    """What botocore's EventStream reads from."""
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._pieces = pieces
+
+    def stream(self) -> Generator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
 class Wire:
     """One endpoint's calls, as botocore would write and read them; it sends nothing.
 
@@ -141,6 +162,12 @@ class Wire:
         """Give what botocore returns for a good answer, but for its Body."""
         return self._parsed(operation, status, headers, b"")
 
+    def stream_of(
+        self, status: int, headers: Mapping[str, str], pieces: Generator[bytes]
+    ) -> Mapping[str, Any]:
+        """Give what botocore returns for a good streamed answer, whose Body reads the pieces."""
+        return self._parsed(STREAM, status, headers, _Raw(pieces))
+
     def error_of(
         self, operation: str, status: int, headers: Mapping[str, str], body: bytes
     ) -> Exception:
@@ -154,7 +181,7 @@ class Wire:
         return error
 
     def _parsed(
-        self, operation: str, status: int, headers: Mapping[str, str], body: bytes
+        self, operation: str, status: int, headers: Mapping[str, str], body: "bytes | _Raw"
     ) -> dict[str, Any]:
         answer: dict[str, Any] = {
             "status_code": status,

@@ -4,11 +4,14 @@ import argparse
 import sys
 from typing import Any
 
-from experiments.errors import AbreastError, naming
+from experiments.errors import INTERRUPTED, AbreastError, naming
 from experiments.plan import find, load
-from experiments.traffic.control import DRAIN_S, INTERRUPTED, Run, give_up
+from experiments.traffic.control import DRAIN_S, Run, give_up, tell
+from experiments.traffic.master import STOP_TIMEOUT_S, MasterRun, await_workers, check_master
 from experiments.traffic.prepare import prepare
 from experiments.traffic.users import check_own_tasks, let_serve
+from experiments.traffic.web import LOOPBACK, check_address
+from experiments.traffic.worker import Worker
 
 
 def follow(events: Any) -> None:
@@ -18,6 +21,7 @@ def follow(events: Any) -> None:
 
 
 def _add_options(parser: Any) -> None:
+    parser.set_defaults(web_host=LOOPBACK)
     group = parser.add_argument_group("abreast")
     group.add_argument("--plan", metavar="PLAN", help="A plan's name or TOML file; try ab.")
     group.add_argument(
@@ -44,13 +48,10 @@ def _attach(environment: Any, **_: object) -> None:
     """
     options = environment.parsed_options
     try:
-        if not options.plan:
+        if not options.plan and not options.worker:
             raise AbreastError("There is no plan.", "Give one: --plan ab, or --plan FILE.toml.")
-        if options.master or options.worker:
-            # Each process would send the whole schedule.
-            raise AbreastError(
-                "A plan is sent from one process.", "Leave out --processes, --master and --worker."
-            )
+        if environment.web_ui is not None:
+            check_address(options.web_host, has_login=options.web_login)
         if environment.shape_class is not None:
             raise AbreastError(
                 f"{type(environment.shape_class).__name__} sets the number of users, and so does "
@@ -58,6 +59,12 @@ def _attach(environment: Any, **_: object) -> None:
                 "Take the shape out of the locustfile.",
             )
         serves = let_serve(environment.user_classes)
+        if options.worker:
+            Worker(environment, serves_schedule=serves).follow()
+            return
+        if options.master:
+            check_master(options, load(find(options.plan), options.plan_overrides))
+            tell(options, {"kind": "master", "port": environment.runner.server.port})
         if not serves:
             path = find(options.plan)
             with naming(path):
@@ -65,11 +72,14 @@ def _attach(environment: Any, **_: object) -> None:
         prepared = prepare(
             options.plan, options.plan_overrides, start_local=options.supervised_run is None
         )
+        if options.master and (options.headless or options.autostart):
+            await_workers(environment.runner, options)
     except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
         give_up(options, error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     options.num_users = prepared.plan.traffic.concurrency
     options.spawn_rate = prepared.plan.traffic.concurrency
-    environment.stop_timeout = DRAIN_S
-    Run(environment, prepared, serves_schedule=serves).follow()
+    environment.stop_timeout = STOP_TIMEOUT_S if options.master else DRAIN_S
+    kind = MasterRun if options.master else Run
+    kind(environment, prepared, serves_schedule=serves).follow()

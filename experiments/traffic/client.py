@@ -1,7 +1,8 @@
 """The way of one user to the endpoint: every request is sent, recorded, and told to Locust here.
 
 Users who serve the schedule say when a request leaves and what it carries. A task of the
-locustfile's own calls `invoke_endpoint` when it likes, and has boto3's answer.
+locustfile's own calls `invoke_endpoint`, or its streaming sister, when it likes, and has boto3's
+answer.
 """
 
 import hashlib
@@ -11,9 +12,10 @@ from typing import Any, NoReturn
 
 from gevent import GreenletExit
 
+from experiments.invocation import INVOKE, STREAM
 from experiments.record import Record
 from experiments.sagemaker.invoke import Reply
-from experiments.traffic.dispatch import WORKER, Arrival, Dispatch
+from experiments.traffic.dispatch import Arrival, Dispatch
 
 _LONGEST_ERROR = 2000
 
@@ -39,6 +41,20 @@ class EndpointClient:
         Raises:
             Exception: what boto3 raises, once it is recorded.
         """
+        return self._call(INVOKE, parameters)
+
+    def invoke_endpoint_with_response_stream(self, **parameters: Any) -> dict[str, Any]:
+        """Call InvokeEndpointWithResponseStream as boto3 does; else as `invoke_endpoint`.
+
+        The Body of the answer gives the events that came, whose parts are timed by then, and ends
+        as the stream did.
+
+        Raises:
+            Exception: what boto3 raises in the call, once it is recorded.
+        """
+        return self._call(STREAM, parameters)
+
+    def _call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         if (body := _as_bytes(parameters.get("Body"))) is not None:
             parameters["Body"] = body
         arrival = self.dispatch.admit(body or b"")
@@ -47,16 +63,22 @@ class EndpointClient:
         # A user who calls several times at once has no slot for each, yet none of them waits.
         slots_busy = min(self.dispatch.in_flight, self.dispatch.slots - 1)
         started_ns = self.dispatch.start_ns + arrival.scheduled_ns
-        return self.send(arrival, parameters, started_ns, slots_busy).as_boto3()
+        return self.send(arrival, operation, parameters, started_ns, slots_busy).as_boto3()
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
-            f"The client of a locustfile has no {name}: it records invoke_endpoint, and does "
-            "nothing else. Make a client of boto3 for other calls, which are not recorded."
+            f"The client of a locustfile has no {name}: it records invoke_endpoint and "
+            "invoke_endpoint_with_response_stream, and does nothing else. Make a client of boto3 "
+            "for other calls, which are not recorded."
         )
 
     def send(
-        self, arrival: Arrival, parameters: Mapping[str, Any], started_ns: int, slots_busy: int
+        self,
+        arrival: Arrival,
+        operation: str,
+        parameters: Mapping[str, Any],
+        started_ns: int,
+        slots_busy: int,
     ) -> Reply:
         """Send a request now, and record it whatever comes of it.
 
@@ -69,7 +91,7 @@ class EndpointClient:
         dispatch.in_flight += 1
         dispatch.health.note_start(started_ns - due_ns, had_free_slot=slots_busy < dispatch.slots)
         try:
-            reply = dispatch.prepared.transport(parameters)
+            reply = dispatch.prepared.transport(parameters, operation)
         except BaseException as error:
             # Locust ends a greenlet in mid-request with GreenletExit; what was sent is recorded.
             outcome = "aborted" if isinstance(error, GreenletExit) else "other"
@@ -78,7 +100,10 @@ class EndpointClient:
             raise
         finally:
             dispatch.in_flight -= 1
-            record = self._record(arrival, parameters, reply, started_ns, slots_busy)
+            zero_ns, slot = dispatch.start_ns, self.slot
+            record = record_of(
+                dispatch, zero_ns, slot, arrival, parameters, reply, started_ns, slots_busy
+            )
             dispatch.keep(record)
         if reply.connect_ns is not None:
             dispatch.health.note_connection(reply.connect_ns)
@@ -92,50 +117,60 @@ class EndpointClient:
         dispatch.begun += 1
         parameters = dispatch.parameters(arrival)
         nothing = Reply("dropped", None, None, 0)
-        record = self._record(arrival, parameters, nothing, 0, dispatch.slots)
-        dispatch.keep(record._replace(started_ns=None, ended_ns=None, slot=None))
+        zero_ns, slots = dispatch.start_ns, dispatch.slots
+        record = record_of(dispatch, zero_ns, None, arrival, parameters, nothing, 0, slots)
+        dispatch.keep(record._replace(started_ns=None, ended_ns=None))
 
-    def _record(
-        self,
-        arrival: Arrival,
-        parameters: Mapping[str, Any],
-        reply: Reply,
-        started_ns: int,
-        slots_busy: int,
-    ) -> Record:
-        dispatch = self.dispatch
-        zero_ns = dispatch.start_ns
-        sent, body = parameters.get("Body"), reply.body
-        # By place, in the order of the fields: their names would cost 2 µs a request.
-        return Record(
-            arrival.seq,
-            arrival.group,
-            arrival.phase,
-            dispatch.arm_of(arrival, parameters, reply.variant),
-            arrival.scheduled_ns,
-            started_ns - zero_ns,
-            None if reply.sent_ns is None else reply.sent_ns - zero_ns,
-            None if reply.first_byte_ns is None else reply.first_byte_ns - zero_ns,
-            reply.ended_ns - zero_ns,
-            parameters.get("TargetVariant"),
-            reply.variant,
-            arrival.payload,
-            reply.outcome,
-            reply.http_status,
-            reply.original_status,
-            None if reply.error is None else reply.error[:_LONGEST_ERROR],
-            reply.request_id,
-            reply.content_type,
-            len(sent) if isinstance(sent, bytes) else 0,
-            None if body is None else len(body),
-            None if body is None else _digest(body),
-            None if body is None else dispatch.prepared.select_prediction(body, reply.content_type),
-            reply.retries,
-            reply.new_connection,
-            slots_busy,
-            WORKER,
-            self.slot,
-        )
+
+def record_of(
+    dispatch: Dispatch,
+    zero_ns: int,
+    slot: int | None,
+    arrival: Arrival,
+    parameters: Mapping[str, Any],
+    reply: Reply,
+    started_ns: int,
+    slots_busy: int,
+) -> Record:
+    """Make the record of a call, with times from `zero_ns`; all but that is as `send` has it."""
+    sent, body = parameters.get("Body"), reply.body
+    # By place, in the order of the fields: their names would cost 2 µs a request.
+    record = Record(
+        arrival.seq,
+        arrival.group,
+        arrival.phase,
+        dispatch.arm_of(arrival, parameters, reply.variant),
+        arrival.scheduled_ns,
+        started_ns - zero_ns,
+        None if reply.sent_ns is None else reply.sent_ns - zero_ns,
+        None if reply.first_byte_ns is None else reply.first_byte_ns - zero_ns,
+        reply.ended_ns - zero_ns,
+        parameters.get("TargetVariant"),
+        reply.variant,
+        arrival.payload,
+        reply.outcome,
+        reply.http_status,
+        reply.original_status,
+        None if reply.error is None else reply.error[:_LONGEST_ERROR],
+        reply.request_id,
+        reply.content_type,
+        len(sent) if isinstance(sent, bytes) else 0,
+        None if body is None else len(body),
+        None if body is None else _digest(body),
+        None if body is None else dispatch.prepared.select_prediction(body, reply.content_type),
+        reply.retries,
+        reply.new_connection,
+        slots_busy,
+        dispatch.share.rank,
+        slot,
+    )
+    if reply.parts is None:
+        return record
+    return record._replace(
+        bytes_in=sum(map(len, reply.parts)),
+        chunks=len(reply.parts),
+        longest_gap_ns=reply.longest_gap_ns,
+    )
 
 
 def _for_locust(record: Record, reply: Reply, due_ns: int) -> dict[str, Any]:

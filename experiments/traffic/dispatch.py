@@ -1,6 +1,7 @@
 """One run as its users see it: what is due next, where records go, and when to stop."""
 
 import gc
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -10,15 +11,16 @@ import numpy as np
 from gevent.event import Event
 
 from experiments.assignment import assign
-from experiments.invocation import parameters_of_arm, parameters_of_request
+from experiments.invocation import operation_of, parameters_of_arm, request_of_arm
 from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 from experiments.run_folder import RunFolder
 from experiments.schedule import due_times_ns
+from experiments.share import Share
 from experiments.traffic.guard import Guard
 from experiments.traffic.health import Health
 from experiments.traffic.pacing import Pacer
 from experiments.traffic.prepare import Prepared
-from experiments.traffic.recorder import Recorder
+from experiments.traffic.recorder import Recorder, counter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,11 +28,10 @@ if TYPE_CHECKING:
 LEAD_S = 0.25
 """From the start signal to time zero, so that no slot is late for the first request."""
 
-WORKER = 0
+WHOLE = Share()
 UNKNOWN_PAYLOAD = -1
 """The payload of a request whose body is none of the plan's."""
 
-_SHOWN_S = 10.0
 _ASSIGNED_AHEAD = 32_768
 _MAY_TELL = ("TargetVariant", "InferenceComponentName", "TargetModel", "TargetContainerHostname")
 
@@ -50,12 +51,16 @@ class Arrival(NamedTuple):
 class Dispatch:
     """Hands out the schedule in order, counts, and keeps the records."""
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, slots: int) -> None:
+    def __init__(
+        self, prepared: Prepared, folder: RunFolder, slots: int, share: Share = WHOLE
+    ) -> None:
         self.prepared = prepared
+        self.share = share
+        self.operation = operation_of(prepared.plan)
         self.folder = folder
         self.slots = slots
         traffic, limits = prepared.plan.traffic, prepared.plan.limits
-        self._most_requests = limits.max_requests if limits else None
+        self._most_requests = limits.max_requests - len(prepared.cold) if limits else None
         self._due_ns: NDArray[np.int64] | None = None
         self._is_cut = False
         if not traffic.is_closed:
@@ -67,7 +72,9 @@ class Dispatch:
         self._assigned_to = range(0)
         self._assigned = assign(prepared.plan, self._assigned_to, len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
-        self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in [None, *self._arms]}
+        named = [None, *self._arms]
+        self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in named}
+        self._request = {arm: request_of_arm(prepared.plan, arm, folder.run_id) for arm in named}
         self._telling = ("EndpointName", *self._keys_that_differ(_MAY_TELL))
         self._told = {self._tell(self._of_arm[arm]): arm for arm in self._arms}
         bodies = [payload.body for payload in prepared.payloads]
@@ -78,9 +85,7 @@ class Dispatch:
         slo = prepared.plan.slo
         watches = slo is not None and slo.abort_on_fail
         self.guard = Guard(prepared.plan, self._planned_by_phase()) if watches else None
-        metadata = {"run_id": folder.run_id, "worker": str(WORKER)}
-        self.records = Recorder(folder.raw / f"requests-{WORKER}.arrows", SCHEMA, metadata)
-        self.health_rows = Recorder(folder.raw / f"health-{WORKER}.arrows", HEALTH_SCHEMA, metadata)
+        self._open_streams()
         # What was made so far stays: collections need not walk it while requests are under way.
         # Before the health is watched, which would count this collection as a pause of the run.
         gc.collect()
@@ -95,26 +100,46 @@ class Dispatch:
         """Arm, phase, metric and window of the limit that the run was stopped for."""
         self.start_ns = 0
         self.in_flight = 0
-        self.begun = 0
         self._next = 0
         self._due_before = 0
         self._slots_started = 0
 
+    def _open_streams(self) -> None:
+        folder, rank = self.folder, self.share.rank
+        metadata = {"run_id": folder.run_id, "worker": str(rank)}
+        self.records = Recorder(folder.raw / f"requests-{rank}.arrows", SCHEMA, metadata)
+        self.health_rows = Recorder(folder.raw / f"health-{rank}.arrows", HEALTH_SCHEMA, metadata)
+        self._begun = counter(folder.begun_by(rank))
+
     @property
     def planned(self) -> int | None:
-        """Requests in the schedule; `None` in a closed model, which has none."""
-        return None if self._due_ns is None else len(self._due_ns)
+        """Requests of the schedule that are to be sent; `None` in a closed model, without one."""
+        return None if self._due_ns is None else self.share.below(len(self._due_ns))
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What, beside the plan and the endpoint, must be alike in runs that are compared."""
+        return {}
+
+    @property
+    def begun(self) -> int:
+        """Requests that have left the schedule, sent or dropped; a killed process leaves it too."""
+        return self._begun[0]
+
+    @begun.setter
+    def begun(self, begun: int) -> None:
+        self._begun[0] = begun
 
     @property
     def has_sent_all(self) -> bool:
         """Whether the schedule is served, or the time of a closed model is over."""
         if self._due_ns is None:
             return self.start_ns > 0 and self.remaining_s == 0
-        return self.begun == len(self._due_ns)
+        return self.begun == self.planned
 
-    def start(self) -> None:
-        """Set time zero and let the slots go."""
-        self.start_ns = time.perf_counter_ns() + round(LEAD_S * 1e9)
+    def start(self, zero_ns: int | None = None) -> None:
+        """Set time zero, on `time.perf_counter_ns()`, and let the slots go."""
+        self.start_ns = zero_ns or time.perf_counter_ns() + round(LEAD_S * 1e9)
         self.started.set()
 
     def stop(self, ended_as: str, reason: str | None) -> None:
@@ -136,18 +161,19 @@ class Dispatch:
         """
         if self.stopped.is_set():
             return None
-        seq = self._next
+        seq = self.share.index(self._next)
         if self._due_ns is None:
             scheduled_ns = self._due_after_thinking_ns(slot, ended_ns)
             is_over = scheduled_ns >= self._length_ns
-            is_cut = not is_over and seq == self._most_requests
+            is_cut = not is_over and seq >= (self._most_requests or math.inf)
         else:
             is_over = seq >= len(self._due_ns)
             is_cut = is_over and self._is_cut
             scheduled_ns = 0 if is_over else int(self._due_ns[seq])
         if is_cut:
             # Not stopped: those who took theirs already still send it.
-            self.ended_as, self.reason = "stopped", f"limits.max_requests = {seq:,} were sent."
+            said = self._all_that_may_be()
+            self.ended_as, self.reason = "stopped", said
         if is_over or is_cut:
             return None
         self._next += 1
@@ -178,13 +204,18 @@ class Dispatch:
         now_ns = time.perf_counter_ns() - self.start_ns
         if now_ns >= self._length_ns:
             return None
-        seq = self._next
-        if seq == self._most_requests:
-            self.stop("stopped", f"limits.max_requests = {seq:,} were sent.")
+        seq = self.share.index(self._next)
+        if seq >= (self._most_requests or math.inf):
+            self.stop("stopped", self._all_that_may_be())
             return None
         self._next += 1
         payload = self._payload_of.get(body, UNKNOWN_PAYLOAD)
         return Arrival(seq, now_ns, self._phase_at(now_ns), None, payload, None)
+
+    def _all_that_may_be(self) -> str:
+        limits = self.prepared.plan.limits
+        assert limits is not None
+        return f"limits.max_requests = {limits.max_requests:,} were sent, the first ones included."
 
     def _planned_by_phase(self) -> dict[str, int] | None:
         if self._due_ns is None:
@@ -198,15 +229,14 @@ class Dispatch:
     def _due_after_thinking_ns(self, slot: int, ended_ns: int | None) -> int:
         if ended_ns is None:
             # Users who began together would stay in step.
-            return self._think_ns * slot // self.slots
+            share = self.share
+            return self._think_ns * (slot * share.of + share.rank) // (self.slots * share.of)
         return max(ended_ns + self._think_ns, time.perf_counter_ns() - self.start_ns)
 
     def parameters(self, arrival: Arrival) -> dict[str, object]:
         """Give boto3's keyword arguments for one request."""
-        body = self.prepared.payloads[arrival.payload].body
-        return parameters_of_request(
-            self.prepared.plan, self._of_arm[arrival.arm], body, self.folder.run_id, arrival.seq
-        )
+        payload = self.prepared.payloads[arrival.payload]
+        return self._request[arrival.arm](payload, arrival.seq)
 
     def arm_of(
         self, arrival: Arrival, parameters: Mapping[str, Any], invoked: str | None
@@ -261,6 +291,23 @@ class Dispatch:
         """Seconds since time zero; 0 before it is set."""
         return 0.0 if self.start_ns == 0 else (time.perf_counter_ns() - self.start_ns) / 1e9
 
+    @property
+    def stage(self) -> str:
+        """Where the run is: before time zero, in a phase of the plan, or awaiting the last answers.
+
+        "starting", the phase's name, or "draining".
+        """
+        if self.stopped.is_set() or self.has_sent_all:
+            return "draining"
+        elapsed_s = self.elapsed_s
+        return self._phase_at(round(elapsed_s * 1e9)) if elapsed_s > 0 else "starting"
+
+    @property
+    def recent(self) -> dict[str, Any]:
+        """What the last seconds were like; no rate is due in a closed model."""
+        recent = self.health.live.recent
+        return recent if self._due_ns is not None else {**recent, "due_rps": None}
+
     def tick(self, tell: Callable[[dict[str, object]], None]) -> None:
         """Write what came in the last second, and tell how the run goes.
 
@@ -272,40 +319,37 @@ class Dispatch:
         recorder_ms = self.records.take_longest_ns() / 1e6
         self.health_rows.append(
             self.health.row(
-                int(elapsed_s),
+                elapsed_s,
                 due - self._due_before,
                 self.in_flight,
-                WORKER,
+                self.share.rank,
                 recorder_ms=recorder_ms,
             )
         )
         self._due_before = due
         self.records.flush()
         self.health_rows.flush()
+        self._tell_progress(tell, elapsed_s)
+
+    def _tell_progress(self, tell: Callable[[dict[str, object]], None], elapsed_s: float) -> None:
         tell(
             {
                 "kind": "progress",
+                "stage": self.stage,
                 "elapsed_s": max(elapsed_s, 0.0),
                 "length_s": self.prepared.plan.traffic.planned_s,
-                "due_rps": self._recently_due_rps(due, elapsed_s),
                 "begun": self.begun,
                 "ended": self.health.ended,
                 "failed": self.health.failed,
                 "in_flight": self.in_flight,
-                **self.health.recent(),
+                **self.recent,
             }
         )
-
-    def _recently_due_rps(self, due: int, elapsed_s: float) -> float | None:
-        if self._due_ns is None:
-            return None
-        since_s = max(elapsed_s - _SHOWN_S, 0.0)
-        return (due - self._due_by(since_s)) / max(elapsed_s - since_s, 1.0)
 
     def _due_by(self, elapsed_s: float) -> int:
         if self._due_ns is None:
             return self.begun
-        return int(np.searchsorted(self._due_ns, elapsed_s * 1e9))
+        return self.share.below(int(np.searchsorted(self._due_ns, elapsed_s * 1e9)))
 
     def close(self) -> None:
         """End the streams.

@@ -12,14 +12,18 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import gevent
 from gevent import get_hub
 from gevent.threadpool import ThreadPool
 
+from experiments.invocation import INVOKE, STREAM
 from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, Transport, reply_of_failure
+from experiments.sagemaker.redacted import keep_out, said
 from experiments.sagemaker.signing import Keys, Signer, UnlikeBotocoreError
-from experiments.sagemaker.wire import EVERY_PARAMETER, OPERATION, Wire, as_botocore
+from experiments.sagemaker.streamed import Streamed
+from experiments.sagemaker.wire import EVERY_CALL, Wire, as_botocore
 from experiments.traffic.http1 import Connection
 from experiments.traffic.sockets import connect, verifying_context
 
@@ -43,25 +47,27 @@ def fast_transport(endpoint: Endpoint) -> Transport | str:
             return obstacle
         pool = _Pool(botocore)
         signer = Signer(botocore.written, FreshKeys(botocore.credentials))
-        signer.head(OPERATION, EVERY_PARAMETER, b"{}", "")
+        for operation, parameters in EVERY_CALL.items():
+            signer.head(operation, parameters, b"{}", "")
     except UnlikeBotocoreError as error:
         return f"How this botocore writes requests is not known here: {error}."
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, boto3 can be asked
-        return f"Preparing it failed: {type(error).__name__}: {error}"
+        return f"Preparing it failed: {said(error)}"
     return _transport(botocore, pool, signer)
 
 
 def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
     hashes = _BodyHashes()
 
-    def call(parameters: Mapping[str, Any]) -> Reply:
-        connection = connect_ns = sent_ns = first_byte_ns = None
+    def call(parameters: Mapping[str, Any], operation: str = INVOKE, /) -> Reply:
+        stream = Streamed() if operation == STREAM else None
+        connection = connect_ns = sent_ns = first_byte_ns = answered = None
         head = b""
         try:
             body = parameters.get("Body", b"")
             if not isinstance(body, bytes):
-                _, body = botocore.written(OPERATION, parameters, _ANY_KEYS)
-            head = signer.head(OPERATION, parameters, body, hashes.of(body))
+                _, body = botocore.written(operation, parameters, _ANY_KEYS)
+            head = signer.head(operation, parameters, body, hashes.of(body))
             connection = pool.take()
             if connection is None:
                 began_ns = time.perf_counter_ns()
@@ -70,36 +76,45 @@ def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
                 finally:
                     connect_ns = time.perf_counter_ns() - began_ns
             sent_ns = time.perf_counter_ns()
-            answer = connection.exchange(head, body)
+            status, headers = connection.begin(head, body)
+            answered = status, headers, b""
+            if stream is not None and status < 300:
+                content = b""
+                pieces = connection.pieces(status, headers)
+                stream.read(botocore.stream_of(status, headers, pieces))
+            else:
+                content = connection.read(status, headers)
             ended_ns = time.perf_counter_ns()
         except BaseException as error:
             ended_ns = time.perf_counter_ns()
             if connection is not None:
-                first_byte_ns = connection.first_byte_ns
+                first_byte_ns = None if stream else connection.first_byte_ns
                 connection.stream.close()
             if not isinstance(error, Exception):
                 raise
             # Not kept in a variable here, which the error's traceback would hold.
-            return reply_of_failure(
+            failed = reply_of_failure(
                 as_botocore(error, pool.url_of(head), is_connected=connection is not None),
                 sent_ns,
                 first_byte_ns,
                 ended_ns,
                 connect_ns,
+                answered,
             )
-        first_byte_ns = connection.first_byte_ns
+            return failed if stream is None else stream.told(failed)
+        first_byte_ns = None if stream else connection.first_byte_ns
         pool.put_back(connection)
-        status, headers, content = answer
         if status >= 300:
+            answer = status, headers, content
             return reply_of_failure(
-                botocore.error_of(OPERATION, *answer),
+                botocore.error_of(operation, *answer),
                 sent_ns,
                 first_byte_ns,
                 ended_ns,
                 connect_ns,
                 answer,
             )
-        return Reply(
+        reply = Reply(
             "ok",
             sent_ns,
             first_byte_ns,
@@ -112,8 +127,9 @@ def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
             retries=0,
             new_connection=connect_ns is not None,
             connect_ns=connect_ns,
-            answer=partial(botocore.answer_of, OPERATION, status, headers),
+            answer=partial(botocore.answer_of, operation, status, headers),
         )
+        return reply if stream is None else stream.told(reply)
 
     return call
 
@@ -129,8 +145,10 @@ class FreshKeys:
         self._credentials = credentials
         self._is_due = getattr(credentials, "refresh_needed", lambda **_: False)
         # In a thread, since it may compute for long and wait where gevent cannot see; in its own,
-        # since whoever spawns one of the hub's waits while all of those are busy.
-        self._thread = ThreadPool(1)
+        # since whoever spawns one of the hub's waits while all of those are busy. A process that
+        # gives the keys is waited for where gevent sees it, which starts none in other threads.
+        is_process = getattr(credentials, "method", "") == "custom-process"
+        self._spawn = gevent.spawn if is_process else ThreadPool(1).spawn
         self._renewal: Any = None
         self._not_before_s = 0.0
         self._failure: Exception | None = None
@@ -145,15 +163,16 @@ class FreshKeys:
         if self._is_due():
             is_idle = self._renewal is None or self._renewal.ready()
             if is_idle and time.monotonic() >= self._not_before_s:
-                self._renewal = self._thread.spawn(self._renew)
+                self._renewal = self._spawn(self._renew)
             if self._is_due(refresh_in=0):
-                self._renewal.wait()
+                self._renewal.get()
                 if self._failure is not None:
                     raise self._failure.with_traceback(None)
         return self._keys
 
     def _ask(self) -> Keys:
         frozen = self._credentials.get_frozen_credentials()
+        keep_out(frozen.secret_key, frozen.token)
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def _renew(self) -> None:
@@ -161,6 +180,8 @@ class FreshKeys:
             self._keys, self._failure = self._ask(), None
         except Exception as error:  # noqa: BLE001 - raised to those who need the keys
             self._failure = error
+            if isinstance(error, TypeError):  # gevent's, of a process within a chain of roles
+                self._spawn = gevent.spawn
         if self._is_due():
             self._not_before_s = time.monotonic() + _RENEWAL_PAUSE_S
 

@@ -7,7 +7,7 @@ would cost; the verdict comes from the records, and may still be that it cannot 
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scipy.special import bdtrc
@@ -15,6 +15,7 @@ from scipy.special import bdtrc
 from experiments.plan import Plan
 from experiments.record import Record
 from experiments.slo import Threshold
+from experiments.units import is_of_first_byte
 
 _CHANCE = 1e-4
 
@@ -27,6 +28,7 @@ class _Count:
     start_s: float
     end_s: float
     limit_ns: float
+    is_of_first_byte: bool
     requests: int = 0
     missed: int = 0
     seconds: deque[tuple[int, int]] = field(default_factory=deque)
@@ -61,6 +63,7 @@ class Guard:
                 start_s=spans[phases[0]][0],
                 end_s=spans[phases[-1]][1],
                 limit_ns=math.inf if threshold.limit_ms is None else threshold.limit_ms * 1e6,
+                is_of_first_byte=is_of_first_byte(threshold.metric),
             )
             if threshold.window_s is not None:
                 count.seconds = deque([(0, 0)], maxlen=math.ceil(threshold.window_s) + 1)
@@ -70,13 +73,26 @@ class Guard:
 
     def note(self, record: Record) -> None:
         """Count a request that has ended or was dropped."""
-        latency_ns = math.inf
+        whole_ns = first_ns = math.inf
         if record.outcome == "ok" and record.ended_ns is not None:
-            began_ns = record.started_ns if self._is_closed else record.scheduled_ns
-            latency_ns = record.ended_ns - (began_ns or 0)
+            began_ns = (record.started_ns if self._is_closed else record.scheduled_ns) or 0
+            whole_ns = record.ended_ns - began_ns
+            if record.first_byte_ns is not None:
+                first_ns = record.first_byte_ns - began_ns
         for count in self._by_arm_and_phase.get((record.arm, record.phase), ()):
+            latency_ns = first_ns if count.is_of_first_byte else whole_ns
             count.requests += 1
             count.missed += latency_ns > count.limit_ns or latency_ns == math.inf
+
+    @property
+    def counts(self) -> list[tuple[int, int]]:
+        """Requests and misses of each limit so far, for another guard of the same plan."""
+        return [(count.requests, count.missed) for count in self._counts]
+
+    def set_counts(self, of_workers: Iterable[Sequence[Sequence[int]]]) -> None:
+        """Count what the guards of all workers have counted."""
+        for count, parts in zip(self._counts, zip(*of_workers, strict=True), strict=True):
+            count.requests, count.missed = map(sum, zip(*parts, strict=True))
 
     def lost(self, elapsed_s: float) -> tuple[Threshold, str] | None:
         """Name a limit that is lost, with the figures; to be asked once a second."""

@@ -6,25 +6,21 @@ read in two ways is refused.
 
 import re
 import time
+from collections.abc import Generator
 from functools import lru_cache
-from typing import NamedTuple
 
 from experiments.traffic.sockets import Stream
 
 _JOINED_UP_TO = 65_536
 _LONGEST_HEAD = 65_536
+_LONGEST_ANSWER = 67_108_864
+"""More than any endpoint gives, which is 25 MiB; one without end must not take all memory."""
+_MOST_ANNOUNCED = 16
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n]*)?", re.ASCII)
 _FIELD = re.compile(r"([!#-'*+.0-9A-Z^-z|~-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
 _LENGTH = re.compile(r"[0-9]{1,15}")
+_WITHOUT_BODY = (204, 304)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
-
-
-class Answer(NamedTuple):
-    """One answer, its headers by their names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class NoAnswerError(ConnectionError):
@@ -48,17 +44,20 @@ class Connection:
         self.first_byte_ns: int | None = None
         """When the last answer began, on `time.perf_counter_ns()`; `None`: not yet."""
         self._left = b""
+        self._received = 0
 
-    def exchange(self, head: bytes, body: bytes) -> Answer:
-        """Send one request and read its answer.
+    def begin(self, head: bytes, body: bytes) -> tuple[int, dict[str, str]]:
+        """Send one request and read the head of its answer; `read` or `pieces` gives the body.
+
+        The names of its headers are in lower case.
 
         Raises:
             NoAnswerError: nothing came; the request may have been served all the same.
-            CutShortError: the answer's body ended early.
+            CutShortError: from `read` and `pieces`: the answer's body ended early.
             MalformedError: what came is not an answer.
             OSError: the connection broke or nothing happened for too long.
         """
-        self.first_byte_ns = None
+        self.first_byte_ns, self._received = None, 0
         try:
             if len(body) <= _JOINED_UP_TO:
                 self.stream.send(head + body)
@@ -67,20 +66,53 @@ class Connection:
                 self.stream.send(body)
         except (BrokenPipeError, ConnectionResetError):
             self.is_reusable = False  # a server may answer, and close, before it has read all
-        status, headers = self._read_head()
-        answer = Answer(status, headers, self._read_body(status, headers))
+        return self._read_head()
+
+    def read(self, status: int, headers: dict[str, str]) -> bytes:
+        """Read the body of the answer that has begun, to its end."""
+        body = self._read_body(status, headers)
+        self._end()
+        return body
+
+    def pieces(self, status: int, headers: dict[str, str]) -> Generator[bytes]:
+        """Give the body of the answer that has begun as it comes."""
+        if _is_chunked(headers) and status not in _WITHOUT_BODY:
+            while size := self._chunk_size():
+                yield from self._coming(size)
+                self._end_chunk()
+            self._skip_trailer()
+        else:
+            yield from self._coming(self._length(status, headers))
+        self._end()
+
+    def _coming(self, size: int | None) -> Generator[bytes]:
+        """Give so many bytes as they come, or with `None` all until the connection ends."""
+        while size is None or size > 0:
+            self._left = self._left or self._receive()
+            if not self._left and size is None:
+                return
+            if not self._left:
+                raise CutShortError("the connection was closed within the body")
+            piece = self._left[:size]
+            self._left = self._left[len(piece) :]
+            size = None if size is None else size - len(piece)
+            yield piece
+
+    def _end(self) -> None:
         self.stream.rest()
         if self._left:
             self.is_reusable = False
-        return answer
 
     def _read_head(self) -> tuple[int, dict[str, str]]:
-        data, status = b"", 100
+        data, status, announced = b"", 100, 0
         while status < 200:  # 100 Continue and its like announce the answer
+            if announced > _MOST_ANNOUNCED:
+                raise MalformedError(f"{announced} announcements came, and no answer")
+            announced += 1
             while (end := data.find(b"\r\n\r\n")) < 0:
                 if len(data) > _LONGEST_HEAD:
                     raise MalformedError("the answer's head is too long")
-                more = self.stream.receive()
+                more = self._receive()
                 if not more:
                     raise NoAnswerError("the connection was closed without an answer")
                 self.first_byte_ns = self.first_byte_ns or time.perf_counter_ns()
@@ -97,20 +129,11 @@ class Connection:
         return status, headers
 
     def _read_body(self, status: int, headers: dict[str, str]) -> bytes:
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-        if status in (204, 304):
-            return b""
-        if coding is not None:
-            if coding.lower() != "chunked":
-                raise MalformedError(f"the answer's transfer encoding is {coding}")
+        if _is_chunked(headers) and status not in _WITHOUT_BODY:
             return self._read_chunks()
-        if length is None:
-            self.is_reusable = False
-            return self._take(None)
-        if not _LENGTH.fullmatch(length):
-            raise MalformedError(f"the answer's length is {length}")
+        length = self._length(status, headers)
         try:
-            return self._take(int(length))
+            return self._take(length)
         except CutShortError:
             if status < 300:
                 raise
@@ -119,27 +142,54 @@ class Connection:
             left, self._left = self._left, b""
             return left
 
+    def _length(self, status: int, headers: dict[str, str]) -> int | None:
+        """Give the length of a body without chunks; `None`: the connection's end is its own."""
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if status in _WITHOUT_BODY:
+            return 0
+        if coding is not None:
+            raise MalformedError(f"the answer's transfer encoding is {coding}")
+        if length is None:
+            self.is_reusable = False
+            return None
+        if not _LENGTH.fullmatch(length):
+            raise MalformedError(f"the answer's length is {length}")
+        return int(length)
+
     def _read_chunks(self) -> bytes:
         chunks = []
-        while True:
-            match = _CHUNK_SIZE.fullmatch(self._line())
-            if match is None:
-                raise MalformedError("a chunk of the answer has no size")
-            size = int(match[1], 16)
-            if not size:
-                break
+        while size := self._chunk_size():
             chunks.append(self._take(size))
-            if self._line():
-                raise MalformedError("a chunk of the answer is not of its size")
+            self._end_chunk()
+        self._skip_trailer()
+        return b"".join(chunks)
+
+    def _chunk_size(self) -> int:
+        match = _CHUNK_SIZE.fullmatch(self._line())
+        if match is None:
+            raise MalformedError("a chunk of the answer has no size")
+        return int(match[1], 16)
+
+    def _end_chunk(self) -> None:
+        if self._line():
+            raise MalformedError("a chunk of the answer is not of its size")
+
+    def _skip_trailer(self) -> None:
         while self._line():
             pass
-        return b"".join(chunks)
+
+    def _receive(self) -> bytes:
+        data = self.stream.receive()
+        self._received += len(data)
+        if self._received > _LONGEST_ANSWER:
+            raise MalformedError(f"the answer is longer than {_LONGEST_ANSWER:,} bytes")
+        return data
 
     def _line(self) -> bytes:
         while (end := self._left.find(b"\r\n")) < 0:
             if len(self._left) > _LONGEST_HEAD:
                 raise MalformedError("a line of the answer is too long")
-            more = self.stream.receive()
+            more = self._receive()
             if not more:
                 raise CutShortError("the connection was closed within the body")
             self._left += more
@@ -150,7 +200,7 @@ class Connection:
         """Take so many bytes, or with `None` all until the connection ends."""
         parts, got = [self._left], len(self._left)
         while size is None or got < size:
-            part = self.stream.receive()
+            part = self._receive()
             if not part and size is None:
                 break
             if not part:
@@ -164,6 +214,10 @@ class Connection:
             return whole
         self._left = whole[size:]
         return whole[:size]
+
+
+def _is_chunked(headers: dict[str, str]) -> bool:
+    return headers.get("transfer-encoding", "").lower() == "chunked"
 
 
 # Most lines of an answer are those of the one before.

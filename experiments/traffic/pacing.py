@@ -34,11 +34,6 @@ class Pacer:
             self._watcher.start(self._wake)
             stop.rawlink(self._wake_all)
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether a timer descriptor wakes the slots, and not gevent's timers."""
-        return self._timer is not None
-
     def wait_until(self, due_ns: int) -> bool:
         """Sleep until `due_ns` on `time.perf_counter_ns()`; say whether the run was stopped."""
         if self._stop.is_set():

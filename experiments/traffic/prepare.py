@@ -1,30 +1,27 @@
 """Everything that is checked before a run may start: plan, payloads, endpoint, a first answer."""
 
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments import payloads as payload_files
-from experiments.errors import EndpointError, PlanError, naming
-from experiments.invocation import (
-    Selector,
-    parameters_of_arm,
-    parameters_of_request,
-    prediction_selector,
-)
+from experiments.errors import PlanError, naming
+from experiments.estimate import refuse_beyond_limits
+from experiments.invocation import Selector, first_requests, prediction_selector
 from experiments.local import process as local_endpoint
+from experiments.memory import refuse_beyond_memory
 from experiments.plan import Plan, find, load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
-from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
+from experiments.sagemaker.first_answer import First, first_answers, objection
+from experiments.sagemaker.invoke import Transport, boto3_transport
 from experiments.trace import read_trace
-from experiments.traffic.fast import fast_transport
-
-_REFUSED = {"auth", "validation", "connection", "timeout", "model_error", "other"}
-"""What no later request would mend; throttling or a model that is loading may pass."""
+from experiments.traffic.fast import FreshKeys, fast_transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +42,10 @@ class Prepared:
     """Arrival times of the plan's trace, in seconds from its first."""
     local: local_endpoint.LocalEndpoint | None
     """Held here, since the local endpoint ends when its pipe to this process closes."""
+    cold: tuple[First, ...] = ()
+    """The first request to each target, which is its cold start."""
+    first_requests: tuple[dict[str, str | None], ...] = ()
+    """The same by UTC time, arm, and variant."""
 
 
 def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> Prepared:
@@ -55,12 +56,16 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     """
     path = find(plan_name)
     plan = load(path, overrides)
+    refuse_beyond_memory(plan, path)
+    # At DEBUG botocore logs what it signs, and a session token with it.
+    logging.getLogger("botocore").setLevel(logging.INFO)
     if plan.question == "capacity":
         raise PlanError(
             f'{path}: question = "capacity" needs a judge between its probes.',
             "Use `abreast run`.",
         )
     bodies = payload_files.load(plan, path)
+    refuse_beyond_limits(plan, path, sum(1 for _ in first_requests(plan, bodies)))
     trace = plan.traffic.trace
     with naming(path):
         select = prediction_selector(plan.answers)
@@ -70,55 +75,41 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
         wanted = running.client_environment(os.environ)
         os.environ.clear()
         os.environ.update(wanted)
-    facts = describe(plan.endpoint, plan.endpoint.name)
+    facts = describe(plan.endpoint, plan.endpoint.name, plan.other_endpoints)
     with naming(path):
         check_arms(plan, facts)
-    fast = fast_transport(plan.endpoint) if plan.traffic.transport == "fast" else None
+    transport, transport_name, why_not_fast = transport_of(plan)
     prepared = Prepared(
         plan=plan,
         plan_path=path,
         plan_text=text_as_run(path, overrides),
         payloads=bodies,
         facts=facts,
-        transport=fast
-        if callable(fast)
-        else boto3_transport(plan.endpoint, plan.traffic.concurrency),
-        transport_name="fast" if callable(fast) else "boto3",
-        why_not_fast=fast if isinstance(fast, str) else None,
+        transport=transport,
+        transport_name=transport_name,
+        why_not_fast=why_not_fast,
         select_prediction=select,
         trace_s=None if trace is None else read_trace(path.parent / trace),
         local=running,
     )
-    _ask_each_arm_once(prepared)
-    return prepared
+    firsts = tuple(_ask_each_arm_once(prepared))
+    cold, told = zip(*firsts, strict=True)
+    return replace(prepared, cold=cold, first_requests=told)
 
 
-def _ask_each_arm_once(prepared: Prepared) -> None:
+def transport_of(plan: Plan) -> tuple[Transport, str, str | None]:
+    """Give what sends the plan's requests here, its name, and why it is not the fast one."""
+    fast = fast_transport(plan.endpoint) if plan.traffic.transport == "fast" else None
+    if callable(fast):
+        return fast, "fast", None
+    return boto3_transport(plan.endpoint, plan.traffic.concurrency, FreshKeys), "boto3", fast
+
+
+def _ask_each_arm_once(prepared: Prepared) -> Iterator[tuple[First, dict[str, str | None]]]:
     plan = prepared.plan
-    body = prepared.payloads[0].body
-    for arm in [None] if plan.traffic.routing == "weighted" else list(plan.arms):
-        parameters = parameters_of_request(
-            plan, parameters_of_arm(plan, arm), body, "abreast-first-request", 0
-        )
-        reply = prepared.transport(parameters)
-        _refuse(prepared, arm or plan.endpoint.name, reply)
-
-
-def _refuse(prepared: Prepared, who: str, reply: Reply) -> None:
-    if reply.outcome in _REFUSED:
-        raise EndpointError(
-            f"{who} did not answer the first payload: {reply.outcome}: {reply.error}",
-            "Mend that before sending more: the plan's [request], the endpoint, or the "
-            "credentials.",
-        )
-    answers = prepared.plan.answers
-    if (
-        answers
-        and reply.body is not None
-        and prepared.select_prediction(reply.body, reply.content_type) is None
-    ):
-        raise PlanError(
-            f'{prepared.plan_path}: answers.prediction is "{answers.prediction}", which selects '
-            f"nothing from {who}'s first answer: {reply.body[:200].decode(errors='replace')}",
-            "Give an expression that fits the answer, or leave out [answers].",
-        )
+    for first in first_answers(plan, prepared.payloads, prepared.transport):
+        who, reply = first.who, first.reply
+        found = objection(plan, prepared.plan_path, prepared.select_prediction, who, reply)
+        if found is not None:
+            raise found
+        yield first, {"at": datetime.now(UTC).isoformat(), "arm": who, "variant": reply.variant}

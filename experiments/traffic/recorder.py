@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import gevent
 import pyarrow as pa
 from gevent.lock import BoundedSemaphore
 
+from experiments.run_folder import END_OF_STREAM
+
 SLICE_ROWS = 256
 _PAUSE_S = 0.001
 """Not zero: gevent runs what `sleep(0)` put off before it looks at timers and sockets again."""
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class Recorder:
@@ -32,6 +34,7 @@ class Recorder:
     def __init__(self, path: Path, schema: pa.Schema, metadata: dict[str, str]) -> None:
         self._schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
         # Unbuffered: what was written is the kernel's to keep when this process is killed.
+        self.path = path
         self._file = path.open("xb", buffering=0)
         self._end = 0
         self._rows: list[Sequence[Any]] = []
@@ -46,9 +49,9 @@ class Recorder:
         self._batch([row] * SLICE_ROWS).serialize()
 
     @property
-    def unwritten(self) -> int:
-        """Rows that are kept and not written yet; after `close`, the rows that were lost."""
-        return len(self._rows)
+    def size(self) -> int:
+        """Bytes of the stream that are whole messages."""
+        return self._end
 
     def append(self, row: Sequence[Any]) -> None:
         """Keep one row until the next flush."""
@@ -74,7 +77,7 @@ class Recorder:
             try:
                 while self._rows:
                     self._write(len(self._rows))
-                self._put(_END_OF_STREAM)
+                self._put(END_OF_STREAM)
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()
@@ -113,12 +116,23 @@ class Recorder:
             while left:
                 count = os.pwrite(self._file.fileno(), left, at)
                 at, left = at + count, left[count:]
-        except OSError:
+        except OSError as error:
+            error.filename = self._file.name
             # A full disk takes the beginning of a message: a part left there would hide the rest.
             with contextlib.suppress(OSError):
                 self._file.truncate(self._end)
             raise
         self._end = at
+
+
+def counter(path: Path) -> memoryview:
+    """Make a file of one number, and give that number: what is set is in the file, without a call.
+
+    Like what was written, it is the kernel's to keep when this process is killed.
+    """
+    path.write_bytes(bytes(8))
+    with path.open("r+b") as file:
+        return memoryview(mmap(file.fileno(), 8)).cast("q")
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

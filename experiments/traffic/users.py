@@ -112,4 +112,5 @@ def _serve(client: EndpointClient, dispatch: Dispatch, arrival: Arrival) -> int 
     parameters = dispatch.parameters(arrival)
     slots_busy = dispatch.in_flight if had_free_slot else dispatch.slots
     started_ns = time.perf_counter_ns()
-    return client.send(arrival, parameters, started_ns, slots_busy).ended_ns - dispatch.start_ns
+    reply = client.send(arrival, dispatch.operation, parameters, started_ns, slots_busy)
+    return reply.ended_ns - dispatch.start_ns

@@ -211,7 +211,7 @@ def test_failures_that_name_no_variant_leave_error_rates_open(tmp_path: Path) ->
     report = analysis.compare(analysis.read_run(path)).report
     rate = item(Comparison(report=report), "error_rate", "outcome")
     assert rate.call == "refused"
-    assert rate.reason == "75 failed requests do not name the variant that they met."
+    assert rate.reason == "75 failed requests did not name the variant met."
     assert report.verdict.exit_code == 3
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.noise import Refusal, draw_signs
-from analysis.paired import band_of, conflict, smoothed_ratio, smoothed_test
+from analysis.paired import band_of, conflict, ramps_of, smoothed_ratio, smoothed_test
 from analysis.results import Estimate, Interval
 from analysis.swap import Swap, SwapTest, quantile_ratio
 from analysis.windows import windowed
@@ -26,7 +26,7 @@ def drawn(*, seed=1, pairs=6000, effect=1.0):
 
 
 def judged(pairs, quantile=0.99):
-    return smoothed_ratio(pairs, quantile, signs=SIGNS)
+    return smoothed_ratio(ramps_of(pairs), quantile, signs=SIGNS)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_band_reaches_to_four_times_and_to_a_quarter_of_what_lies_beyond(quant
 @pytest.mark.parametrize("log_ratio", [0.0, 0.07, -0.3])
 def test_the_score_is_the_difference_of_the_ramps_of_each_pair(quantile, log_ratio):
     baseline, arm = drawn(effect=1.1)
-    test = smoothed_test(pairs_of(baseline, arm), quantile, signs=SIGNS)
+    test = smoothed_test(ramps_of(pairs_of(baseline, arm)), quantile, signs=SIGNS)
     assert isinstance(test, SwapTest)
 
     def at(values, q):
@@ -75,7 +75,7 @@ def test_the_score_is_the_difference_of_the_ramps_of_each_pair(quantile, log_rat
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
 def test_a_factor_on_every_latency_is_recovered(quantile):
     baseline, _ = drawn()
-    test = smoothed_test(pairs_of(baseline, 1.25 * baseline), quantile, signs=SIGNS)
+    test = smoothed_test(ramps_of(pairs_of(baseline, 1.25 * baseline)), quantile, signs=SIGNS)
     # Pairs that differ by one factor differ by no noise: there is nothing to judge by.
     assert isinstance(test, Refusal)
     assert test.arm_value / test.baseline_value == pytest.approx(1.25)
@@ -143,7 +143,7 @@ def test_a_change_that_is_no_factor_is_smoothed_as_the_method_states(change, p90
     u = rng.standard_t(5, size) * 0.6 / math.sqrt(5 / 3)
     baseline, arm = np.exp(u + rng.normal(0, 0.2, size)), change(u, rng.normal(0, 0.2, size), rng)
     for quantile, expected in ((0.9, p90), (0.99, p99)):
-        test = smoothed_test(pairs_of(baseline, arm), quantile, signs=SIGNS)
+        test = smoothed_test(ramps_of(pairs_of(baseline, arm)), quantile, signs=SIGNS)
         assert 100 * math.expm1(test.log_ratio) == pytest.approx(expected, abs=1.0)
 
 

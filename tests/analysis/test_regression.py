@@ -24,6 +24,12 @@ def p50(report: Report) -> Difference:
     return next(item for item in report.differences if item.metric == "p50")
 
 
+def test_a_candidate_that_is_better_is_called_so(tmp_path: Path) -> None:
+    sentence = regression(blocks(tmp_path, [(b, a) for a, b in SLOWER])).verdict.sentence
+    assert sentence.startswith("No regression: candidate is better than current: p50 \u22121")
+    assert "; the rest is within the margins of current: error rate " in sentence
+
+
 def test_blocks_that_are_alike_pass(tmp_path: Path) -> None:
     report = regression(blocks(tmp_path, ALIKE))
     assert report.question == "regression"

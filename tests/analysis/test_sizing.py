@@ -9,6 +9,7 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.results import Interval, LimitAtRate, RateFound
 from analysis.sizing import needed, size, with_zone_lost
 from experiments.plan import Plan
 
@@ -38,6 +39,65 @@ def test_a_peak_takes_what_the_lower_bound_and_the_utilisation_give():
     assert peak.usd_per_hour == pytest.approx(9.5)
     assert peak.usd_per_million == pytest.approx(9.5 / 1.8)  # 1.8 million an hour
     assert peak.beyond_measured
+
+
+def at_rate(rate_rps: float, upper_ms: float, errors: str = "met", saturated: int = 0):
+    """A rate at which the p99 lies at or below `upper_ms`, as far as its interval tells."""
+
+    def limit(metric, limit_ms, allowed, high, call):
+        ends = Interval(low=0.0, high=0.01, level=0.9)
+        value = None if high is None else Interval(low=high / 2, high=high, level=0.9)
+        return LimitAtRate(
+            metric=metric, limit_ms=limit_ms, allowed=allowed, requests=3000, missed=3,
+            interval=ends, value_ms=high, value_interval=value, call=call,
+        )  # fmt: skip
+
+    return RateFound(
+        rate_rps=rate_rps, call="pass", probes=1, measured_s=30.0, requests=3000,
+        saturated=saturated,
+        limits=(
+            limit("p99", 300.0, 0.01, upper_ms, "met"),
+            limit("error_rate", None, 0.001, None, errors),
+        ),
+    )  # fmt: skip
+
+
+def test_other_limits_are_sized_by_the_rates_that_were_shown_to_keep_them():
+    rates = (at_rate(20, 140), at_rate(40, 220), at_rate(80, 290), at_rate(90, 500))
+    found = size(plan(peak_rate=100.0), "blue", 80.0, 2, rates).limits
+    seen = [(need.limit_ms, need.rate_rps, need.instances, need.with_zone_lost) for need in found]
+    assert seen == [
+        (150.0, 20, 20, 30),  # 10 each, half of it used
+        (225.0, 40, 10, 15),
+        (300.0, 80.0, 5, 8),  # the plan's own: its lower bound
+        (450.0, 80, 5, 8),
+        (600.0, 90, 5, 8),
+    ]
+    assert [need.is_asked for need in found] == [False, False, True, False, False]
+    assert found[0].usd_per_hour == pytest.approx(30 * 0.25)
+
+
+def test_a_wider_limit_is_never_said_to_carry_less_nor_a_narrower_one_more():
+    # At 40 req/s the limit is met, though failures leave its latency without an upper end.
+    rates = (at_rate(20, 140), at_rate(40, None), at_rate(80, 200))
+    found = size(plan(), "blue", 60.0, 1, rates).limits
+    assert [need.rate_rps for need in found] == [20, 20, 60.0, 80, 80]
+    unshown = size(plan(), "blue", 60.0, 1, (at_rate(20, 140, "undecided"),)).limits
+    assert [need.rate_rps for need in unshown] == [None, None, 60.0, 60.0, 60.0]
+    beyond = size(plan(), "blue", 60.0, 1, (at_rate(20, 140), at_rate(80, 140))).limits
+    assert [need.rate_rps for need in beyond] == [60.0, 60.0, 60.0, 80, 80]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"errors": "broken"}, {"errors": "undecided"}, {"saturated": 1}]
+)
+def test_a_rate_at_which_something_else_breaks_keeps_no_limit(broken):
+    rates = (at_rate(20, 140), at_rate(40, 200, **broken), at_rate(80, 290))
+    found = size(plan(peak_rate=None), "blue", 20.0, 1, rates).limits
+    assert {need.rate_rps for need in found if not need.is_asked} == {20}
+    assert {need.instances for need in found} == {None}
+    slow = size(plan(), "blue", 20.0, 1, (at_rate(20, 290),)).limits
+    assert [need.rate_rps for need in slow] == [None, None, 20.0, 20, 20]
 
 
 def test_what_was_measured_together_is_not_beyond_it():

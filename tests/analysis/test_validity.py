@@ -86,6 +86,15 @@ def test_a_generator_that_sends_one_in_a_hundred_late_is_not_trusted(
     assert checks(tmp_path, rows)["generator"].state == state
 
 
+def test_requests_without_a_descriptor_are_the_generators(tmp_path: Path) -> None:
+    want = "EndpointConnectionError: Failed to connect: [Errno 24] Too many open files"
+    rows = steady()
+    rows[50:60] = [r._replace(outcome="connection", error=want) for r in rows[50:60]]
+    found = checks(tmp_path, rows)["descriptors"]
+    assert (found.state, "10 of" in found.finding) == ("fail", True)
+    assert "ulimit -n" in (found.next_step or "")
+
+
 def test_lateness_without_a_free_slot_is_not_the_generators(tmp_path: Path) -> None:
     rows = steady()
     for i in range(300, 400):
@@ -320,7 +329,12 @@ def test_a_weighted_split_far_from_its_weights_makes_a_run_invalid(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("session", "said"), [("NEW_SESSION", "stay where it was"), ("mine", "into one session")]
+    ("session", "said"),
+    [
+        ("NEW_SESSION", "stay where it was"),
+        ("mine", "into one session"),
+        ("'{payload.user}'", "stay where it was"),
+    ],
 )
 def test_the_split_of_sessions_is_not_that_of_requests(
     tmp_path: Path, session: str, said: str

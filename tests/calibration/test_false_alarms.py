@@ -13,7 +13,7 @@ from scipy.stats import binom, binomtest, mannwhitneyu, ttest_ind
 
 from analysis.error_rates import error_rate_difference
 from analysis.noise import draw_signs, sign_flip_p
-from analysis.paired import smoothed_test
+from analysis.paired import ramps_of, smoothed_test
 from analysis.simulate import STREAMS
 from analysis.split import traffic_split
 from analysis.swap import SwapTest, mean_test, quantile_test
@@ -133,7 +133,9 @@ def test_equal_arms_of_paired_payloads_raise_few_false_alarms_at_smoothed_percen
     for _ in range(runs):
         pairs = payload_pairs(rng, noise, duration_s=600.0, rate_rps=10.0)
         for quantile in (0.5, 0.9, 0.99):
-            alarms[quantile] += smoothed_test(pairs, quantile, signs=SIGNS).p_value() < 0.05
+            alarms[quantile] += (
+                smoothed_test(ramps_of(pairs), quantile, signs=SIGNS).p_value() < 0.05
+            )
     assert max(alarms.values()) <= most_false_alarms(runs), alarms
 
 
@@ -142,7 +144,7 @@ def test_smoothing_finds_a_tenth_at_p99_that_the_percentile_itself_misses():
     runs, smoothed, plain = 100, 0, 0
     for _ in range(runs):
         pairs = payload_pairs(rng, "iid", duration_s=600.0, rate_rps=10.0, effect=1.10)
-        smoothed += smoothed_test(pairs, 0.99, signs=SIGNS).p_value() < 0.05
+        smoothed += smoothed_test(ramps_of(pairs), 0.99, signs=SIGNS).p_value() < 0.05
         plain += quantile_test(pairs, 0.99, signs=SIGNS).p_value() < 0.05
     # 97 % and 44 % where the method comes from; a binomial of those does so once in 1,000.
     assert smoothed >= binom.ppf(0.001, runs, 0.97)

@@ -180,6 +180,7 @@ def test_limits_hold_for_all_probes_together(abreast: Command, plan: Path, tmp_p
     limits = "limits={ max_requests = 250, max_minutes = 5 }"
     ended = abreast("run", str(plan), "--set", limits)
     assert "beyond [limits]" in ended.stderr
+    assert "\nprobe 1, 25 req/s  00:0" in ended.stderr
     assert ended.returncode in (3, 4), ended.stdout  # 4: the machine was too busy to tell more
     folder = only_run(tmp_path / "reports")
     assert manifest_of(folder)["search_end"] == "limits"

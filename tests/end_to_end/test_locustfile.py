@@ -58,11 +58,12 @@ def test_a_bad_plan_exits_2(plan: Path) -> None:
     assert "traffic.rat: there is no such key" in err
 
 
-def test_more_than_one_process_is_refused_since_each_would_send_everything(plan: Path) -> None:
+def test_workers_that_could_not_reach_the_local_endpoint_are_refused(plan: Path) -> None:
     process = locust(plan, "--plan", str(plan), "--headless", "--master", "--expect-workers", "1")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
-    assert "sent from one process" in err
+    assert "which only this process reaches" in err
+    assert "abreast run PLAN --processes N" in err
 
 
 def test_a_folder_that_cannot_be_made_is_said_and_nothing_hangs(plan: Path) -> None:
@@ -122,24 +123,58 @@ def test_ctrl_c_while_a_run_is_judged_says_how_to_judge_it(plan: Path) -> None:
     assert manifest_of(folder)["ended_as"] == "complete"
 
 
-def test_each_start_in_the_web_ui_makes_a_run_of_its_own(plan: Path) -> None:
+def test_each_start_in_the_web_ui_makes_a_run_of_its_own_and_its_stop_drains(plan: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = locust(plan, "--plan", str(plan), "--web-host", "127.0.0.1", "--web-port", str(port))
+    process = locust(plan, "--plan", str(plan), "--web-port", str(port))
     try:
-        for runs in (1, 2):
-            swarm(f"http://127.0.0.1:{port}/swarm")
-            wait_for(lambda runs=runs: reports(plan) == runs)  # type: ignore[misc]
+        swarm(f"http://127.0.0.1:{port}/swarm")
+        wait_for(lambda: reports(plan) == 1)
+        swarm(f"http://127.0.0.1:{port}/swarm")
+        wait_for(lambda: sum('"start"' in f.read_text() for f in plan.parent.glob(TIMELINES)) == 2)
+        time.sleep(1.5)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/stop", b"", timeout=30).close()
+        wait_for(lambda: reports(plan) == 2)
+        # Bound to all interfaces, this address of the same machine would answer too.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=5)
     finally:
         process.terminate()
         _, err = process.communicate(timeout=60)
-    folders = list((plan.parent / "reports").iterdir())
-    assert len(folders) == 2, err
-    for folder in folders:
-        manifest = manifest_of(folder)
-        assert manifest["ended_as"] == "complete"
-        assert manifest["slots"] == 32
-        assert manifest["counts"]["ended"] == manifest["counts"]["planned"]
+    assert f"Live charts: http://127.0.0.1:{port}/live" in err
+    first, second = map(manifest_of, sorted((plan.parent / "reports").iterdir()))
+    assert first["slots"] == second["slots"] == 32
+    assert first["ended_as"] == "complete"
+    assert first["counts"]["ended"] == first["counts"]["planned"]
+    assert second["ended_as"] == "interrupted"
+    assert_adds_up(second["counts"])
+    assert second["counts"]["missing"] == 0
+    assert second["counts"]["unsent"] > 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "*"])
+def test_an_open_web_interface_without_a_login_is_refused(plan: Path, host: str) -> None:
+    process = locust(plan, "--plan", str(plan), "--web-host", host, "--web-port", "0")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert f'--web-host "{host}": whoever reaches this machine could start' in err
+    assert "--web-login" in err
+
+
+def test_which_addresses_are_this_machines_alone() -> None:
+    alone = ["127.0.0.1", "127.1.2.3", "localhost", "::1", "127.0.0.1:80", "localhost:8", "[::1]:8"]
+    others = ["", "*", "0.0.0.0", "::", "10.0.0.1", "example.com", "[::]:8", "[", "127.0.0.1.x"]
+    hosts = alone + others
+    code = f"from experiments.traffic import web; print([*map(web._is_loopback, {hosts})])"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert found.stdout.strip() == str([True] * len(alone) + [False] * len(others))
 
 
 def reports(plan: Path) -> int:

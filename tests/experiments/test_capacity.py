@@ -103,3 +103,10 @@ def test_the_plans_own_slots_stay(path: Path):
     plan = load(path, ["traffic.slots=7"])
     overrides = overrides_of(plan, Probe(rate_rps=900.0, length_s=1.0, why="double"), 0)
     assert "traffic.slots=7" in overrides
+
+
+def test_where_only_the_first_byte_has_a_limit_slots_go_by_what_one_user_waits(path: Path):
+    plan = load(path, ["slo={ ttfb_p99 = '300ms' }", "request.operation=stream"])
+    overrides = overrides_of(plan, Probe(rate_rps=10.0, length_s=1.0, why="double"), 0, 5.0)
+    assert load(path, ["request.operation=stream", *overrides]).traffic.slots == 400
+    # 10 a second, for twice four times 5 s

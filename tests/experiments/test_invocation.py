@@ -5,9 +5,10 @@ import pytest
 from experiments.errors import PlanError
 from experiments.invocation import (
     parameters_of_arm,
-    parameters_of_request,
     prediction_selector,
+    request_of_arm,
 )
+from experiments.payloads import Payload, fields_taken
 from experiments.plan import Answers, find, load
 
 
@@ -37,9 +38,11 @@ def test_an_arm_may_be_another_endpoint_or_model() -> None:
 
 def test_each_request_has_an_id_and_its_attributes_filled_in() -> None:
     plan = load(find("ab"), ["request.custom_attributes='run={run_id};seq={seq}'"])
-    parameters = parameters_of_request(plan, {"Accept": "x"}, b"body", "run-1", 12)
+    parameters = request_of_arm(plan, None, "run-1")(Payload("line 1", b"body", None), 12)
     assert parameters == {
-        "Accept": "x",
+        "EndpointName": "digits",
+        "ContentType": "application/json",
+        "Accept": "application/json",
         "Body": b"body",
         "InferenceId": "run-1-12",
         "CustomAttributes": "run=run-1;seq=12",
@@ -47,8 +50,43 @@ def test_each_request_has_an_id_and_its_attributes_filled_in() -> None:
 
 
 def test_an_inference_id_keeps_its_end_within_sagemakers_64_characters() -> None:
-    parameters = parameters_of_request(load(find("ab")), {}, b"", "r" * 80, 123)
-    assert parameters["InferenceId"] == "r" * 60 + "-123"
+    request = request_of_arm(load(find("ab")), None, "r" * 80)
+    assert request(Payload("line 1", b"", None), 123)["InferenceId"] == "r" * 60 + "-123"
+
+
+def test_what_names_a_field_of_the_payload_varies_with_it() -> None:
+    plan = load(
+        find("ab"),
+        [
+            "request.inference_id='{payload.id}/{seq}'",
+            "request.session_id='{payload.user}'",
+            'request.custom_attributes=\'{"run": "{run_id}"} {other}\'',
+            "arms.candidate.request={ target_model='v2/{payload.a model}' }",
+        ],
+    )
+    assert fields_taken(plan) == ("id", "user", "a model")
+    fields = {"id": "x", "user": "{seq}", "a model": "m%s"}
+    parameters = request_of_arm(plan, "candidate", "r1")(Payload("line 1", b"", None, fields), 7)
+    assert parameters["InferenceId"] == "x/7"
+    assert parameters["SessionId"] == "{seq}"  # a payload's own text is not a template
+    assert parameters["TargetModel"] == "v2/m%s"
+    assert parameters["CustomAttributes"] == '{"run": "r1"} {other}'
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "request.prefix_aware_id='{payload.user}'",
+        "request.accept='text/{seq}'",
+        "request.session_id='{ payload.user }'",
+        "request.custom_attributes='{payload.user};{payload.rest'",
+        "request.inference_id='{run_id}-{ seq}'",
+        "arms.candidate.request={ target_model='{payload}' }",
+    ],
+)
+def test_a_blank_that_would_be_sent_as_it_stands_is_refused(key: str) -> None:
+    with pytest.raises(PlanError, match="are filled in where they are written just so, in target_"):
+        load(find("ab"), [key])
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_without_a_regression_table_the_margins_are_those_of_compare(table, tmp_
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("regression.baseline=other", "regression.baseline names one; the arms are current, cand"),
+        ("regression.baseline=other", 'it is "other", and the arms are current, candidate'),
         ("arms={ a = {}, b = {}, c = {} }", "needs one arm, or two"),
         ("regression.order=random", "regression.order"),
         ("regression.runs_per_side=0", "regression.runs_per_side"),

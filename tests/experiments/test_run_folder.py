@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 
 from experiments import run_folder
 from experiments.errors import RunFolderError
-from experiments.record import SCHEMA, Record
+from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 from experiments.run_folder import RunFolder
-from experiments.traffic.recorder import Recorder
+from experiments.traffic.recorder import Recorder, counter
 
 
 def record(seq: int) -> Record:
@@ -163,3 +164,88 @@ def test_the_timeline_takes_an_event_a_line(tmp_path: Path) -> None:
     first, second = map(json.loads, folder.timeline.read_text().splitlines())
     assert first["weights"] == {"a": 1.0}
     assert second["kind"] == "end"
+
+
+def test_a_stream_of_other_columns_gives_no_rows_and_is_named(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    other = Recorder(folder.raw / "requests-1.arrows", pa.schema([("seq", pa.int64())]), {})
+    other.append((7,))
+    other.close()
+    fill(folder, 0, [[0]])
+    run_folder.compact(folder)
+    assert pq.read_table(folder.requests)["seq"].to_pylist() == [0]
+    assert run_folder.read_manifest(folder)["torn_streams"] == ["requests-1.arrows"]
+
+
+def test_offsets_that_point_beyond_a_batch_end_the_stream(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    path = fill(folder, 0, [[0, 1], [2, 3]])
+    # Of the second batch, the offsets of the first text column: 0, 7, 14 for twice "measure".
+    offsets = b"".join(n.to_bytes(4, "little") for n in (0, 7, 14))
+    content = path.read_bytes()
+    at = content.rindex(offsets)
+    path.write_bytes(content[:at] + b"\xff\xff\xff\x7f" + content[at + 4 :])
+    table, whole = run_folder.read_stream(path)
+    assert table is not None
+    assert (table["seq"].to_pylist(), whole) == ([0, 1], False)
+
+
+def test_what_began_is_known_until_the_streams_are_gone(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    assert run_folder.read_begun_by(folder) == {}
+    counter(folder.begun_by(0))[0] = 11
+    assert run_folder.read_begun_by(folder) == {0: 11}
+    fill(folder, 0, [[0]])
+    run_folder.compact(folder)
+    assert run_folder.read_begun_by(folder) == {}
+
+
+def test_a_table_that_cannot_be_written_leaves_the_streams(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    stream = fill(folder, 0, [[0, 1]])
+    folder.requests.mkdir()
+    with pytest.raises((RunFolderError, OSError)):
+        run_folder.compact(folder)
+    assert run_folder.read_stream(stream)[1]
+
+
+def test_streams_that_come_later_are_added_and_nothing_is_doubled(tmp_path: Path) -> None:
+    """A lost worker's stream is copied into the folder by hand, after the run was judged."""
+    folder = run_folder.create(tmp_path, "late", "")
+    run_folder.write_manifest(folder, {"ended_as": "complete"})
+    rows = [record(seq)._replace(worker=seq % 2) for seq in range(10)]
+
+    def write(name: str, kept: list[Record], schema: pa.Schema = SCHEMA) -> None:
+        columns = [list(column) for column in zip(*kept, strict=True)] or [[] for _ in schema]
+        batch = pa.record_batch(columns, schema=schema)
+        folder.raw.mkdir(exist_ok=True)
+        with pa.OSFile(str(folder.raw / name), "wb") as file, pa.ipc.new_stream(file, schema) as to:
+            to.write_batch(batch)
+
+    told = [(0, 1), (0, 2), (1, 1), (1, 2)]  # the last second of a worker may have two rows
+    health = [(1, *[sent] * 6, *[0.5] * 6, sent, 0.5, 0.5, rank) for rank, sent in told]
+    write("requests-0.arrows", rows[::2])
+    write("health-0.arrows", health[:2], HEALTH_SCHEMA)
+    write("requests-1.arrows", rows[1:4:2])
+    write("health-1.arrows", health[2:3], HEALTH_SCHEMA)
+    (folder.raw / "requests-2.arrows").write_bytes(b"torn")
+    run_folder.compact(folder)
+    assert not run_folder.has_streams(folder)
+    assert pq.read_table(folder.requests)["seq"].to_pylist() == [0, 1, 2, 3, 4, 6, 8]
+    write("requests-1.arrows", rows[1::2])
+    write("health-1.arrows", health[2:], HEALTH_SCHEMA)
+    assert run_folder.has_streams(folder)
+    run_folder.compact(folder)
+    assert pq.read_table(folder.requests)["seq"].to_pylist() == list(range(10))
+    found = pq.read_table(folder.health)
+    kept = zip(found["worker"].to_pylist(), found["due"].to_pylist(), strict=True)
+    assert sorted(kept) == told
+    # Who was not brought again is still torn.
+    assert run_folder.read_manifest(folder)["torn_streams"] == ["requests-2.arrows"]
+
+
+def test_workers_count_what_they_began_apart(tmp_path: Path) -> None:
+    folder = run_folder.create(tmp_path, "counts", "")
+    for rank in range(3):
+        folder.begun_by(rank).write_bytes((rank + 5).to_bytes(8, "little"))
+    assert run_folder.read_begun_by(folder) == {0: 5, 1: 6, 2: 7}

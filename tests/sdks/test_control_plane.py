@@ -285,6 +285,17 @@ def test_an_endpoint_is_found_by_the_keys_of_its_account_only(connect: Connect) 
     assert ":999999999999:endpoint/moved" in caught.value.response["Error"]["Message"]
 
 
+def test_sts_says_whose_a_key_is_and_refuses_a_wrong_one(connect: Connect) -> None:
+    answer = connect("sts", ("other", "other")).get_caller_identity()
+    check(connect("sts"), "GetCallerIdentity", answer)
+    assert answer["Account"] == "999999999999"
+    client = connect("sts", ("local", "wrong <&> secret"))
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        client.get_caller_identity()
+    assert caught.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
 BLUE = '{"EndpointName": "moved", "DesiredWeightsAndCapacities": [{"VariantName": "blue", %s}]}'
 
 
@@ -323,6 +334,7 @@ def test_a_body_that_cannot_be_read_is_a_validation_error(connect: Connect, body
             ["--service-namespace", "sagemaker"],
             "ScalableTargets",
         ),
+        ("sts", "get-caller-identity", [], "Account"),
     ],
 )
 def test_the_aws_cli_reads_it(

@@ -12,14 +12,25 @@ from analysis.results import (
     AnswersDifference,
     ArmAnswers,
     ArmSummary,
+    Asked,
+    Capacity,
     Check,
+    CloudWatch,
+    CloudWatchArm,
     Counts,
     Difference,
     ErrorKind,
     Estimate,
+    Heat,
     Interval,
+    LimitAtRate,
+    OverTime,
     Percentile,
+    ProbeMade,
+    RateCall,
+    RateFound,
     Report,
+    Routed,
     RunInfo,
     RunValues,
     ShiftPoint,
@@ -27,7 +38,10 @@ from analysis.results import (
     SloResult,
     Smoothed,
     Verdict,
+    WhoAnswered,
 )
+from analysis.sizing import size
+from experiments.plan import Plan
 
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999)
 BODY_MS = (24.0, 27.1, 31.4, 34.8, 38.0, 41.1, 44.3, 47.0, 50.2, 54.0, 61.7, 83.9, 112.0, 214.0)
@@ -261,6 +275,62 @@ ANSWERS = Answers(
 )
 
 
+def course(*names: str, errors: dict[str, tuple[int, ...]] | None = None, **fields) -> OverTime:
+    """Sixty-three steps of 10 s, each later than the last by a bin; the last is empty."""
+    counts = [[0] * 48 for _ in range(63)]
+    for step, bins in enumerate(counts[:-1]):
+        bins[step % 48] = 1 + 10 * step
+    heats = tuple(Heat(arm=name, counts=tuple(map(tuple, counts))) for name in names)
+    return OverTime(
+        **{
+            "step_s": 10.0,
+            "measure": "response",
+            "low_ms": 2.0,
+            "high_ms": 400.0,
+            "arms": heats,
+            "planned_rps": (80.0,) * 63,
+            "achieved_rps": tuple(78.0 + step % 5 for step in range(63)),
+            "errors": errors or {},
+            "phases": {"warmup": 0.0, "measure": 30.0},
+        }
+        | fields
+    )
+
+
+PINNED = WhoAnswered(
+    asked=(
+        Asked(asked="current", answered={"current": 24_000}, unanswered=0),
+        Asked(asked="candidate", answered={"candidate": 23_990, "current": 3}, unanswered=7),
+    ),
+    routed=(),
+    start_s=30.0,
+    step_s=60.0,
+)
+
+
+def routed(*names: str) -> WhoAnswered:
+    """Ten minutes of variants at equal weights; the first left its band once, the sixth is void."""
+    share = 1 / len(names)
+    shares = (share + 0.1, share, share, share + 0.01, share, None, *[share] * 4)
+    band = tuple(None if each is None else (share - 0.05, share + 0.05) for each in shares)
+    each = (Routed(variant=name, weight=share, shares=shares, band=band) for name in names)
+    return WhoAnswered(asked=(), routed=tuple(each), start_s=30.0, step_s=60.0)
+
+
+def cloudwatch(*names: str) -> CloudWatch:
+    """Arms whose service time is 20 ms of the model, 4 of overhead and 6 of network."""
+    arms = (
+        CloudWatchArm(
+            arm=name, invocations=24_003, records=24_000, errors_4xx=0, errors_5xx=3,
+            model_ms=20.0, overhead_ms=4.0, client_ms=30.0, network_ms=6.0,
+        )
+        for name in names
+    )  # fmt: skip
+    return CloudWatch(
+        arms=tuple(arms), complete_through="2026-11-23T05:03:00Z", notes=("One minute is shared.",)
+    )
+
+
 def report(state, sentence, rows, arms, shift, **fields) -> Report:
     validity = {"untrusted": "INVALID"}.get(state, "VALID")
     exit_code = {"worse": 1, "broken": 1, "undecided": 3, "untrusted": 4}.get(state, 0)
@@ -318,6 +388,9 @@ def faster() -> Report:
         (CURRENT, summary("candidate", quick, failed=4)),
         shifts("candidate", BODY_MS, quick),
         answers=ANSWERS,
+        over_time=course("current", "candidate"),
+        who_answered=PINNED,
+        cloudwatch=cloudwatch("current", "candidate"),
     )
 
 
@@ -364,6 +437,13 @@ def slower() -> Report:
             ),
             exit_code=1,
         ),
+        over_time=course(
+            "current",
+            "candidate",
+            errors={"model_error": (0,) * 21 + (9,) * 18 + (0,) * 24, "timeout": (1,) * 63},
+            phases={"warmup": 0.0, "usual": 30.0, "peak": 330.0},
+        ),
+        who_answered=routed("current", "candidate"),
         errors=(
             ErrorKind(
                 arm="candidate",
@@ -548,6 +628,17 @@ def hostile() -> Report:
         ),
         method=HOSTILE,
         cannot_tell=HOSTILE,
+        over_time=course(
+            first,
+            second,
+            errors={HOSTILE[0]: (1,) * 63},
+            phases={"warmup": 0.0, HOSTILE[3]: 30.0, HOSTILE[0]: 330.0},
+        ),
+        who_answered=replace(
+            routed(first, HOSTILE[0]),
+            asked=(Asked(asked=HOSTILE[0], answered={first: 1, HOSTILE[6]: 2}, unanswered=0),),
+        ),
+        cloudwatch=replace(cloudwatch(first, second), notes=HOSTILE),
     )
 
 
@@ -634,9 +725,64 @@ def gate() -> Report:
     )
 
 
+def capacity() -> Report:
+    """A search that kept its limit at 40 req/s and broke it at 80, and what that takes to buy."""
+
+    def rate(rate_rps: float, value_ms: float, call: RateCall, slo: SloCall) -> RateFound:
+        at = LimitAtRate(
+            metric="p99", limit_ms=300.0, allowed=0.01, requests=3000, missed=3,
+            interval=interval(0.0, 0.003, 0.9), value_ms=value_ms,
+            value_interval=interval(0.9 * value_ms, 1.1 * value_ms, 0.9), call=slo,
+        )  # fmt: skip
+        return RateFound(
+            rate_rps=rate_rps, call=call, probes=1, measured_s=30.0, requests=3000, saturated=0,
+            limits=(at,),
+        )  # fmt: skip
+
+    rates = (
+        rate(20.0, 120.0, "pass", "met"),
+        rate(40.0, 180.0, "pass", "met"),
+        rate(56.123456789, 260.0, "unresolved", "undecided"),
+        rate(80.0, 700.0, "fail", "broken"),
+    )
+    search = {
+        "question": "capacity", "seed": 1, "slo": {"p99": 0.3}, "traffic": {"routing": "pinned"},
+        "endpoint": {"name": "shop", "target": "http://127.0.0.1:8080"},
+        "request": {"payloads": "rows.jsonl"},
+        "arms": {"current": {"instance_price_usd_per_hour": 0.25}}, "capacity": {"peak_rate": 500},
+    }  # fmt: skip
+    made = ProbeMade(
+        run="p1", rate_rps=20.0, measured_s=30.0, achieved_rps=20.1, requests=600, left_out=None
+    )
+    return report(
+        "met",
+        "current carries 40 req/s within the SLO.",
+        (), (), (),
+        question="capacity",
+        capacity=Capacity(
+            arm="current", end="smooth", rate_rps=56.6, interval=interval(40.0, 80.0),
+            low_rps=40.0, high_rps=80.0, limit="p99", instances=1, instance_type="ml.c6i.large",
+            rates=rates, probes=(made, replace(made, run="p2", left_out="it was interrupted")),
+            sizing=size(Plan.model_validate(search), "current", 40.0, 1, rates), no_sizing=None,
+        ),
+    )  # fmt: skip
+
+
 MADE = {
     make.__name__: make()
-    for make in (load, gate, faster, slower, undecided, untrusted, empty, tied, three_arms, hostile)
+    for make in (
+        load,
+        gate,
+        capacity,
+        faster,
+        slower,
+        undecided,
+        untrusted,
+        empty,
+        tied,
+        three_arms,
+        hostile,
+    )
 }
 
 

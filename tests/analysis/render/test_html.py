@@ -3,7 +3,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
-from analysis.render import html
+from analysis.compare import METHOD
+from analysis.render import answers, findings, html, json, slo
+from analysis.render.figures import shown_shifts
+from analysis.render.format import DASH
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -37,52 +40,67 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.elements if tag in tags]
 
 
+RENDERED = {}
+
+
+def rendered(report):
+    """Render each of the reports, which live as long as the tests, once."""
+    if id(report) not in RENDERED:
+        RENDERED[id(report)] = html.render(report)
+    return RENDERED[id(report)]
+
+
 def test_the_page_nests_and_closes(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     assert page.misnested == []
     assert page.stack == []
 
 
 def test_the_heading_is_the_title(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     assert len(page.all("h1")) == len(page.all("title")) == 1
     assert page.texts["h1"] == page.texts["title"] != ""
 
 
 def test_headings_skip_no_level(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
 def test_nothing_is_run_and_nothing_is_asked_for(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     assert not page.all("script", "iframe", "object", "embed", "img", "base", "form")
     for _, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href"):
-            assert attributes.get(name, "#").startswith(("#", "data:,"))
+            assert attributes.get(name, "#").startswith(("#", "data:,", "data:image/png;base64,"))
     assert "@import" not in page.texts["style"]
     assert "url(" not in page.texts["style"]
 
 
 def test_ids_are_unique_and_references_lead_somewhere(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     referred = {a["aria-labelledby"] for _, a in page.elements if "aria-labelledby" in a}
-    referred |= {a["xlink:href"][1:] for _, a in page.elements if "xlink:href" in a}
+    links = [a["xlink:href"] for _, a in page.elements if "xlink:href" in a]
+    referred |= {link[1:] for link in links if link.startswith("#")}
     for _, attributes in page.elements:
-        referred |= set(re.findall(r"url\(#(.*?)\)", attributes.get("clip-path", "")))
+        for name in ("clip-path", "mask"):
+            referred |= set(re.findall(r"url\(#(.*?)\)", attributes.get(name, "")))
     assert referred <= set(ids)
 
 
 def test_every_figure_states_its_finding_and_has_its_numbers(any_report):
-    made = html.render(any_report)
+    made = rendered(any_report)
     figures = re.findall("<figure>.*?</figure>", made, flags=re.DOTALL)
     has_percentiles = any(arm.percentiles for arm in any_report.arms)
-    assert len(figures) == bool(any_report.shifts) + has_percentiles
+    routed = any_report.who_answered is not None and bool(any_report.who_answered.routed)
+    searched = any_report.capacity is not None
+    drawn = [shown_shifts(any_report), searched, has_percentiles, any_report.over_time, routed]
+    assert len(figures) == sum(map(bool, drawn))
     for figure in figures:
         page = Page(figure)
         (image,) = [a for a in page.all("div") if a.get("role") == "img"]
@@ -94,13 +112,13 @@ def test_every_figure_states_its_finding_and_has_its_numbers(any_report):
 
 
 def test_every_table_has_a_caption_and_scoped_heads(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     assert len(page.all("table")) == len(page.all("caption")) >= 1
     assert {attributes.get("scope") for attributes in page.all("th")} <= {"col", "row"}
 
 
 def test_the_page_says_its_language_and_has_landmarks(any_report):
-    page = Page(html.render(any_report))
+    page = Page(rendered(any_report))
     assert page.all("html") == [{"lang": "en-GB"}]
     for landmark in ("header", "main", "footer"):
         assert len(page.all(landmark)) == 1
@@ -108,7 +126,7 @@ def test_the_page_says_its_language_and_has_landmarks(any_report):
 
 
 def test_hostile_text_stays_text(reports):
-    made = html.render(reports["hostile"])
+    made = rendered(reports["hostile"])
     page = Page(made)
     assert "<script>alert('x')</script>" in page.texts["h1"]
     assert "49" not in page.texts["h1"]
@@ -126,11 +144,11 @@ def test_the_state_is_said_in_words(reports):
         ("undecided", "? Cannot tell yet"),
         ("untrusted", "✗ Cannot be trusted"),
     ):
-        assert words in Page(html.render(reports[name])).texts["header"]
+        assert words in Page(rendered(reports[name])).texts["header"]
 
 
 def test_service_time_is_closed_until_asked_for(any_report):
-    made = html.render(any_report)
+    made = rendered(any_report)
     assert "<details open>" not in made
     summary = "<summary>Service time, from when each request left</summary>"
     shown = any(each.measure == "service" for each in any_report.differences)
@@ -148,20 +166,84 @@ def test_a_difference_in_milliseconds_stands_under_the_change_without_an_interva
 
 def test_the_account_of_requests_is_on_the_page(reports):
     said = "50,400 planned = 50,388 ended + 0 dropped + 12 unsent + 0 missing"
-    assert said in html.render(reports["faster"])
+    assert said in rendered(reports["faster"])
 
 
 def test_a_report_gives_the_same_page_twice(any_report):
-    assert html.render(any_report) == html.render(any_report)
+    assert html.render(any_report) == rendered(any_report)
+
+
+def test_report_json_alone_gives_the_same_page(reports):
+    for name in ("slower", "load"):
+        again = json.parse(json.render(reports[name]))
+        assert html.render(again) == rendered(reports[name])
 
 
 def test_smoothed_percentiles_are_folded_away(reports):
-    page = Page(html.render(reports["faster"]))
+    page = Page(rendered(reports["faster"]))
     assert "smoothed over their neighbours, from 23,990 pairs" in page.texts["summary"]
-    assert "p60\u2013p97.5" in page.texts["td"]
+    assert "p90 over p60\u2013p97.5" in page.texts["th"]
     assert "conflict with p90: no overlap" in page.texts["td"]
-    assert "smoothed" not in Page(html.render(reports["slower"])).texts["summary"]
+    assert "smoothed" not in Page(rendered(reports["slower"])).texts["summary"]
+
+
+def test_a_run_that_is_not_trusted_says_so_once_before_its_numbers(reports):
+    untrusted = reports["untrusted"].verdict
+    for name in ("untrusted", "load", "capacity"):
+        made = html.render(replace(reports[name], verdict=untrusted))
+        assert made.count('class="notice"') == 1
+        numbers = made.index("<table", made.index('id="trust"'))
+        assert made.index('id="trust"') < made.index('class="notice"') < numbers
+
+
+def test_failures_that_name_no_variant_are_no_ones(reports):
+    slower = reports["slower"]
+    unnamed = replace(slower.errors[0], arm=None)
+    arms = tuple(replace(arm, error_rate=None) for arm in slower.arms)
+    report = replace(slower, errors=(unnamed, *slower.errors[1:]), arms=arms)
+    *own, last = answers.requests(report).rows
+    assert [row[-2:] for row in own] == [("5 or more", DASH), ("168 or more", DASH)]
+    assert last == ("no variant named", DASH, "161", "0", "161", "100%")
+    assert answers.errors(report).rows[0][0] == "no variant named"
+
+
+def test_a_note_names_the_limits_that_it_is_about(reports):
+    load = reports["load"]
+    results = (*load.slo[:2], *(replace(r, reason="Too few.") for r in load.slo[2:]))
+    (note,) = slo.notes(replace(load, slo=results))
+    assert note == "current p99 \u2264 300 ms, current failures: Too few."
+
+
+def test_the_last_step_weighs_what_is_left_of_it(reports):
+    # Of the two steps of the last stretch, 20 req/s for 10 s and 40 for the 5 s that are left.
+    faster = reports["faster"]
+    rates_rps = (20.0,) * 13 + (40.0,)
+    heats = tuple(replace(heat, counts=heat.counts[:14]) for heat in faster.over_time.arms)
+    course = replace(faster.over_time, arms=heats, planned_rps=rates_rps, achieved_rps=rates_rps)
+    run = replace(faster.run, warmup_s=0.0, measured_s=135.0)
+    report = replace(faster, run=run, over_time=course)
+    assert findings.over_time(report).rows[-1][1:3] == ("26.7 req/s", "26.7 req/s")
+
+
+def test_the_method_is_four_sentences_and_the_rest_is_folded_away(reports):
+    made = html.render(replace(reports["faster"], method=METHOD))
+    shown, folded = made[made.index("<h3>Method") :].split("<details>", 1)
+    assert shown.count("<p>") == 1
+    assert len(re.findall(r"[.] [A-Z]|[.]</p>", shown)) == 4
+    assert "<summary>The method in full</summary>" in folded
+    assert "Newcombe" in folded[: folded.index("</details>")]
+
+
+def test_an_arm_is_drawn_in_its_colour(reports):
+    made = rendered(reports["three_arms"])
+    found = [each[1] for each in re.finditer(r'class="interval (arm-\d)"', made)]
+    assert sorted(set(found)) == ["arm-1", "arm-2"]
+
+
+def test_a_heading_keeps_numbers_and_units_together(reports):
+    said = Page(rendered(reports["faster"])).texts["h1"]
+    assert "36.7\u00a0ms faster" in said
 
 
 def test_a_kind_of_failure_has_a_row(reports):
-    assert "model error" in Page(html.render(reports["slower"])).texts["th"]
+    assert "model error" in Page(rendered(reports["slower"])).texts["th"]

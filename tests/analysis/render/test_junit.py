@@ -27,7 +27,7 @@ def test_every_check_and_guarded_metric_is_a_test_case(reports):
     checks = {name: outcome(case) for (of, name), case in cases.items() if of == "checks"}
     assert len(checks) == len(reports["gate"].checks)
     assert set(checks.values()) == {"passed"}
-    assert (parsed.tests, parsed.failures, parsed.skipped) == (8, 1, 1)
+    assert (parsed.tests, parsed.failures, parsed.skipped) == (9, 2, 1)
     (failure,) = cases[group, "p50"].result
     assert "✗ FAIL: +16.0% (+12.0 to +20.1%), 41.1 ms to 47.7 ms; margin ±5%" in failure.message
     (skipped,) = cases[group, "p99"].result
@@ -37,7 +37,8 @@ def test_every_check_and_guarded_metric_is_a_test_case(reports):
 def test_a_failed_check_fails_and_leaves_the_metrics_skipped(reports):
     _, cases = cases_of(reports["untrusted"])
     assert outcome(cases["checks", "Generator kept up"]) == "failed"
-    metrics = [outcome(case) for (of, _), case in cases.items() if of != "checks"]
+    assert outcome(cases["verdict", "Verdict"]) == "failed"
+    metrics = [outcome(case) for (of, _), case in cases.items() if of not in ("checks", "verdict")]
     assert set(metrics) == {"skipped"}
 
 
@@ -45,6 +46,12 @@ def test_the_limits_of_an_slo_are_test_cases(reports):
     _, cases = cases_of(reports["load"])
     of_slo = [outcome(case) for (of, _), case in cases.items() if of == "SLO of current"]
     assert of_slo == ["passed", "failed", "failed", "skipped"]
+
+
+def test_it_fails_exactly_where_the_exit_code_does(any_report):
+    _, cases = cases_of(any_report)
+    said = {0: "passed", 1: "failed", 3: "skipped", 4: "failed"}[any_report.verdict.exit_code]
+    assert outcome(cases["verdict", "Verdict"]) == said
 
 
 def test_any_report_is_xml_whose_counts_are_right(any_report):

@@ -69,6 +69,32 @@ def test_of_runs_of_one_arm_each_the_baselines_are_kept(
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.exception
     assert sorted(path.name for path in store.iterdir()) == [f"{arm}-00", f"{arm}-01"]
+    assert ended.stdout.count(f"(arm {arm})") == 2
+
+
+def test_a_bad_verdict_of_what_is_kept_is_said(in_abba_order: list[Path], tmp_path: Path) -> None:
+    verdict = {"sentence": "Don't ship it.", "exit_code": 1}
+    (in_abba_order[0] / "report.json").write_text(json.dumps({"verdict": verdict}))
+    words = ["baseline", "add", *map(str, in_abba_order[:2]), "--store", str(tmp_path / "store")]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 0, ended.exception
+    assert ended.output.count("Note: its verdict was: Don't ship it.") == 1
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(app, ["baseline", "list", "--store", str(tmp_path)])
+    assert (ended.exit_code, ended.stdout) == (0, "")
+    assert "keeps no runs; `abreast baseline add RUN` keeps one" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["compare", "regression", "baseline add"])
+def test_a_capacity_search_is_no_run_at_one_rate(command: str, in_abba_order: list[Path]) -> None:
+    manifest = in_abba_order[0] / "manifest.json"
+    asked = json.loads(manifest.read_text())
+    asked["plan"]["question"] = "capacity"
+    manifest.write_text(json.dumps(asked))
+    ended = CliRunner().invoke(app, [*command.split(), *map(str, in_abba_order)])
+    assert "is a capacity search, whose probes are made at many rates" in str(ended.exception)
 
 
 def test_where_one_run_is_refused_none_is_kept(in_abba_order: list[Path], tmp_path: Path) -> None:

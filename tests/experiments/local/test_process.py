@@ -71,6 +71,7 @@ def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpo
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
         "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
         "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": running.url,
+        "AWS_ENDPOINT_URL_STS": running.url,
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
         "AWS_USE_FIPS_ENDPOINT": "false",
         "AWS_USE_DUALSTACK_ENDPOINT": "false",

@@ -1,6 +1,8 @@
 """Every way a call can end becomes one outcome, as it arrives on the wire and through boto3."""
 
+import errno
 import json
+import os
 import re
 import socket
 import threading
@@ -12,6 +14,7 @@ import pytest
 from botocore.response import StreamingBody
 
 from experiments.plan import Endpoint
+from experiments.record import NO_DESCRIPTOR
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, boto3_transport, classify
 
@@ -134,6 +137,38 @@ def test_the_text_of_a_body_that_botocore_cannot_read_is_kept() -> None:
         reply = call(url)
     assert (reply.outcome, reply.request_id) == ("unavailable", "req-1")
     assert "caf\ufffd is closed" in (reply.error or "")
+
+
+LINK = ". See https://console.example/logs in account 1 for more information."
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (
+            f'Received server error (500) from primary with message "no {{"x": "b"}}\n"{LINK}',
+            "Received server error (500) from primary with message "
+            f"(14 characters, not kept){LINK}",
+        ),
+        ("bad input: mine", "(15 characters, not kept)"),
+    ],
+)
+def test_what_a_model_said_is_not_kept(message: str, kept: str) -> None:
+    said = {"Message": message, "OriginalStatusCode": 500, "OriginalMessage": "bad input: mine"}
+    with endpoint_that_says(error(424, "ModelError", said)) as url:
+        reply = call(url)
+    assert reply.error == f"ModelError: {kept}"
+    with pytest.raises(failures.ClientError, match=r"with message|mine"):  # which is the user's
+        reply.as_boto3()
+    with endpoint_that_says(answer(424, {}, b"caf\xe9: bad input: mine")) as url:
+        assert "mine" not in (call(url).error or "")
+
+
+def test_a_failure_for_want_of_a_descriptor_says_so() -> None:
+    few = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    reply = classify(failures.EndpointConnectionError(endpoint_url="http://a", error=few))
+    assert reply is not None
+    assert (reply.outcome, NO_DESCRIPTOR in (reply.error or "")) == ("connection", True)
 
 
 @pytest.mark.parametrize("length", [b"three", b"9" * 5000])

@@ -2,10 +2,12 @@
 
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Script = Callable[[socket.socket, bytes], bool]
 """Answers one request on a connection; says whether the connection stays open."""
@@ -43,7 +45,15 @@ OK = answer(200, {"Content-Type": "text/csv"}, b"3\n")
 
 @contextmanager
 def serving(script: Script, context: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    with serving_at("127.0.0.1", 0, script, context) as peer:
+        yield peer
+
+
+@contextmanager
+def serving_at(
+    address: str, port: int, script: Script, context: ssl.SSLContext | None = None
+) -> Iterator[Peer]:
+    listener = socket.create_server((address, port), backlog=256)
     peer = Peer(listener.getsockname()[1])
     threads: list[threading.Thread] = []
     opened: list[socket.socket] = []
@@ -105,3 +115,22 @@ def read_request(connection: socket.socket) -> bytes | None:
             return None
         got += len(parts[-1])
     return head + b"\r\n\r\n" + b"".join(parts)
+
+
+def make_expired(folder: Path) -> None:
+    """Make expired.pem and expired.key, of a certificate for localhost that was valid once."""
+    (folder / "ca").mkdir()
+    (folder / "ca" / "index.txt").touch()
+    (folder / "ca.cnf").write_text(
+        "[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=ca\ndatabase=ca/index.txt\nrand_serial=yes\n"
+        "default_md=sha256\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n"
+        "[x]\nsubjectAltName=DNS:localhost\nbasicConstraints=CA:true\n"
+        "[req]\ndistinguished_name=n\n[n]\n"
+    )
+    for arguments in (
+        "req -config ca.cnf -new -newkey rsa:2048 -nodes -keyout expired.key -out expired.csr "
+        "-subj /CN=localhost",
+        "ca -config ca.cnf -batch -selfsign -keyfile expired.key -in expired.csr -out expired.pem "
+        "-notext -startdate 20200101000000Z -enddate 20200201000000Z",
+    ):
+        subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)

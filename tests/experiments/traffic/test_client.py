@@ -12,6 +12,7 @@ import pytest
 from gevent import GreenletExit
 
 from experiments import run_folder
+from experiments.invocation import INVOKE
 from experiments.payloads import Payload
 from experiments.plan import Plan
 from experiments.record import Record
@@ -32,7 +33,8 @@ class Endpoint:
         self.asked: list[dict[str, Any]] = []
         self.answers: list[Reply | BaseException] = []
 
-    def __call__(self, parameters: Mapping[str, Any]) -> Reply:
+    def __call__(self, parameters: Mapping[str, Any], operation: str = INVOKE) -> Reply:
+        self.operation = operation
         self.asked.append(dict(parameters))
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):

@@ -27,7 +27,7 @@ from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
 from experiments.sagemaker.wire import EVERY_PARAMETER
 from experiments.traffic import fast
 from experiments.traffic.fast import FreshKeys, fast_transport
-from tests.experiments.traffic.peer import OK, answer, saying, serving
+from tests.experiments.traffic.peer import OK, answer, make_expired, saying, serving
 
 CALL: dict[str, Any] = {"EndpointName": "digits", "Body": b"{}"}
 HIDDEN = {"sent_ns", "first_byte_ns", "ended_ns", "connect_ns", "answer", "exception"}
@@ -337,7 +337,7 @@ def test_a_server_that_refuses_before_it_has_read_all_is_heard() -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates that are valid, for another host, and of nobody that is trusted."""
+    """Certificates that are valid, for another host, of nobody that is trusted, and expired."""
     folder = tmp_path_factory.mktemp("certificates")
     for name, host in (
         ("trusted", "localhost"),
@@ -350,8 +350,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
              "-addext", f"subjectAltName=DNS:{host}"],
             cwd=folder, check=True, capture_output=True, timeout=60,
         )  # fmt: skip
-    both = (folder / "trusted.pem").read_bytes() + (folder / "other-host.pem").read_bytes()
-    (folder / "bundle.pem").write_bytes(both)
+    make_expired(folder)
+    trusted = ("trusted", "other-host", "expired")
+    every = b"".join((folder / f"{name}.pem").read_bytes() for name in trusted)
+    (folder / "bundle.pem").write_bytes(every)
     return folder
 
 
@@ -362,7 +364,13 @@ def server_side(certificates: Path, name: str = "trusted") -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(
-    ("name", "outcome"), [("trusted", "ok"), ("other-host", "connection"), ("self", "connection")]
+    ("name", "outcome"),
+    [
+        ("trusted", "ok"),
+        ("other-host", "connection"),
+        ("self", "connection"),
+        ("expired", "connection"),
+    ],
 )
 def test_tls_is_verified_by_the_bundle_and_the_hosts_name(
     name: str, outcome: str, certificates: Path, monkeypatch: pytest.MonkeyPatch

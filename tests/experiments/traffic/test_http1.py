@@ -4,14 +4,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import gevent
+import gevent.socket
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 from experiments.traffic.http1 import (
-    Answer,
     Connection,
     CutShortError,
     MalformedError,
@@ -34,7 +35,22 @@ def connected(timeout_s: float = 30) -> Iterator[tuple[Connection, socket.socket
             connection.stream.close()
 
 
-def read(raw: bytes, *, ends: bool = True, cuts: tuple[int, ...] = ()) -> tuple[Answer, bool]:
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def exchange(connection: Connection, body: bytes = b"", *, in_pieces: bool = False) -> Answer:
+    status, headers = connection.begin(b"POST / HTTP/1.1\r\n\r\n", body)
+    if in_pieces:
+        return Answer(status, headers, b"".join(connection.pieces(status, headers)))
+    return Answer(status, headers, connection.read(status, headers))
+
+
+def read(
+    raw: bytes, *, ends: bool = True, cuts: tuple[int, ...] = (), in_pieces: bool = False
+) -> tuple[Answer, bool]:
     """Read one answer that arrives in pieces; say also whether the connection can be kept."""
     with connected() as (connection, theirs):
 
@@ -46,7 +62,7 @@ def read(raw: bytes, *, ends: bool = True, cuts: tuple[int, ...] = ()) -> tuple[
                 theirs.shutdown(socket.SHUT_WR)
 
         writing = gevent.spawn(write)
-        answer = connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+        answer = exchange(connection, in_pieces=in_pieces)
         writing.get(timeout=30)
         return answer, connection.is_reusable
 
@@ -81,6 +97,12 @@ def test_an_answer_ends_where_its_framing_says(
 ) -> None:
     answer, is_reusable = read(raw)
     assert (answer.status, answer.body, is_reusable) == (status, body, kept)
+
+
+def test_announcements_without_end_are_refused() -> None:
+    assert read(CONTINUE * 16 + HEAD + b"Content-Length: 1\r\n\r\na")[0].body == b"a"
+    with pytest.raises(MalformedError, match="17 announcements came, and no answer"):
+        read(CONTINUE * 17, ends=False)
 
 
 def test_headers_are_found_by_lower_case_names_and_joined_where_they_repeat() -> None:
@@ -137,12 +159,12 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes, tuple[int, ...]]:
 
 
 @settings(deadline=None)
-@given(answers())
+@given(answers(), st.booleans())
 def test_how_an_answer_is_cut_on_its_way_does_not_matter(
-    case: tuple[bytes, bytes, tuple[int, ...]],
+    case: tuple[bytes, bytes, tuple[int, ...]], in_pieces: bool
 ) -> None:
     raw, body, cuts = case
-    answer, is_reusable = read(raw, ends=False, cuts=cuts)
+    answer, is_reusable = read(raw, ends=False, cuts=cuts, in_pieces=in_pieces)
     assert (answer.body, is_reusable) == (body, True)
 
 
@@ -150,13 +172,13 @@ def test_an_answer_begins_with_what_announces_it() -> None:
     with connected() as (connection, theirs):
         theirs.sendall(CONTINUE)
         gevent.spawn_later(0.2, theirs.sendall, HEAD + b"Content-Length: 1\r\n\r\na")
-        answer = connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+        answer = exchange(connection)
         assert (answer.status, answer.body) == (200, b"a")
         assert time.perf_counter_ns() - (connection.first_byte_ns or 0) > 100_000_000
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200).filter(lambda raw: not raw.startswith(b"HTTP/1.")))
 def test_no_bytes_do_more_than_be_refused(raw: bytes) -> None:
     with pytest.raises((NoAnswerError, MalformedError)):
         read(raw)
@@ -166,7 +188,7 @@ def test_a_peer_that_neither_reads_nor_writes_is_given_up() -> None:
     with connected(timeout_s=0.2) as (connection, _):
         began = time.perf_counter()
         with pytest.raises(TimeoutError):
-            connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"x" * 50_000_000)
+            exchange(connection, b"x" * 50_000_000)
         assert 0.1 < time.perf_counter() - began < 30
 
 
@@ -180,8 +202,30 @@ def test_the_time_limit_counts_from_the_last_byte() -> None:
 
         gevent.spawn(trickle)
         began = time.perf_counter()
-        assert connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"").status == 200
+        assert exchange(connection).status == 200
         assert time.perf_counter() - began > 0.6
         gevent.sleep(0.7)  # and not while nothing is asked
         theirs.send(HEAD + b"Content-Length: 0\r\n\r\n")
-        assert connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"").status == 200
+        assert exchange(connection).status == 200
+
+
+@pytest.mark.parametrize("framing", ["", "Content-Length: 99999999999", "chunked"])
+def test_an_answer_without_end_is_given_up(framing: str) -> None:
+    is_chunked = framing == "chunked"
+    piece = b"100000\r\n" + bytes(2**20) + b"\r\n" if is_chunked else bytes(2**20)
+    head = CHUNKED if is_chunked else HEAD + (f"{framing}\r\n" if framing else "").encode()
+    with connected() as (connection, theirs):
+        theirs.setblocking(False)
+        stream = iter([head + b"\r\n", *[piece] * 80])
+
+        def write() -> None:
+            for part in stream:
+                left = memoryview(part)
+                while left:
+                    gevent.socket.wait_write(theirs.fileno())
+                    left = left[theirs.send(left) :]
+
+        writing = gevent.spawn(write)
+        with pytest.raises(MalformedError, match="longer than 67,108,864 bytes"):
+            exchange(connection)
+        writing.kill()

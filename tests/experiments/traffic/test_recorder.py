@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from experiments.record import SCHEMA
 from experiments.run_folder import read_stream
-from experiments.traffic.recorder import SLICE_ROWS, Recorder
+from experiments.traffic.recorder import SLICE_ROWS, Recorder, counter
 from tests.analysis.runs import record
 
 NUMBERS = pa.schema([pa.field("seq", pa.int64())])
@@ -119,7 +119,7 @@ def test_what_comes_during_a_flush_waits_for_the_next(tmp_path: Path) -> None:
     assert recorder.written == SLICE_ROWS
     recorder.append((SLICE_ROWS + 1,))
     first.get()
-    assert (recorder.written, recorder.unwritten) == (SLICE_ROWS + 1, 1)
+    assert recorder.written == SLICE_ROWS + 1
     recorder.close()
     assert read(tmp_path / "r.arrows") == (list(range(SLICE_ROWS + 2)), True)
 
@@ -146,7 +146,7 @@ def test_flushes_that_overlap_keep_every_row_in_order(steps: list[int | str]) ->
         closing = gevent.spawn(recorder.close)
         gevent.joinall([*flushes, closing], raise_error=True)
         assert read(path) == (list(range(rows)), True)
-        assert (recorder.written, recorder.unwritten) == (rows, 0)
+        assert recorder.written == rows
 
 
 def test_a_flush_that_is_killed_loses_nothing(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_flush_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     waiting = gevent.spawn(recorder.flush)
     gevent.sleep(0)
     gevent.killall([flush, waiting])
-    assert recorder.unwritten == 2 * SLICE_ROWS
+    assert recorder.written == SLICE_ROWS
     recorder.close()
     assert read(tmp_path / "r.arrows") == (list(range(3 * SLICE_ROWS)), True)
 
@@ -167,9 +167,10 @@ CUT = 4000
 def test_rows_that_the_disk_refused_are_written_when_it_takes_them(tmp_path: Path) -> None:
     path = tmp_path / "r.arrows"
     recorder = numbers(path, range(3 * SLICE_ROWS))
-    with disk_full_at(CUT), pytest.raises(OSError, match="File too large"):
+    with disk_full_at(CUT), pytest.raises(OSError, match="File too large") as refused:
         recorder.flush()
-    assert (recorder.written, recorder.unwritten) == (SLICE_ROWS, 2 * SLICE_ROWS)
+    assert refused.value.filename == str(path)
+    assert recorder.written == SLICE_ROWS
     assert read(path) == (list(range(SLICE_ROWS)), False)
     recorder.append((3 * SLICE_ROWS,))
     recorder.close()
@@ -186,7 +187,7 @@ def test_a_close_that_the_disk_refuses_counts_what_is_lost_and_ends(tmp_path: Pa
         with pytest.raises(OSError, match="File too large"):
             recorder.close()
         recorder.close()
-    assert recorder.unwritten == 2 * SLICE_ROWS
+    assert recorder.written == SLICE_ROWS
     assert read(path) == (list(range(SLICE_ROWS)), False)
 
 
@@ -199,3 +200,10 @@ def test_the_longest_slice_is_taken_once(tmp_path: Path) -> None:
     assert recorder.take_longest_ns() == longest_ns
     assert recorder.take_longest_ns() == 0
     recorder.close()
+
+
+def test_a_counter_is_in_its_file_at_once(tmp_path: Path) -> None:
+    number = counter(tmp_path / "begun")
+    for expected in (0, 1, 2**40):
+        number[0] = expected
+        assert int.from_bytes((tmp_path / "begun").read_bytes(), sys.byteorder) == expected

@@ -1,0 +1,90 @@
+"""How many requests, minutes and instance-hours does a plan take, as far as it says?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from experiments.errors import PlanError
+from experiments.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a plan takes over all its runs; `None` where the plan does not say."""
+
+    runs: int
+    requests: float | None
+    minutes: float | None
+    is_a_bound: bool = False
+    """Whether these are the plan's [limits], which it stays below."""
+
+
+def estimate(plan: Plan, firsts: int = 0) -> Estimate:
+    """Reckon what a plan takes; of a search, whose probes depend on their outcome, its [limits].
+
+    `firsts` counts the requests to each target that every run sends before its clock starts.
+    """
+    traffic, limits = plan.traffic, plan.limits
+    if plan.question == "capacity":
+        return Estimate(
+            runs=1,
+            requests=limits.max_requests if limits else None,
+            minutes=limits.max_minutes if limits else None,
+            is_a_bound=True,
+        )
+    runs = 1
+    if plan.question == "regression":
+        runs = plan.gate.runs_per_side * (2 if plan.gate.order == "abba" else 1)
+        firsts *= plan.gate.runs_per_side  # also in abba, where a run is of one arm
+    requests = traffic.expected_requests
+    return Estimate(
+        runs=runs,
+        requests=None if requests is None else runs * requests + firsts,
+        minutes=runs * traffic.planned_s / 60,
+    )
+
+
+def refuse_beyond_limits(plan: Plan, where: object, firsts: int) -> None:
+    """Refuse a plan that with its `firsts` sends more than it may.
+
+    Raises:
+        PlanError: with how many there are.
+    """
+    requests = estimate(plan, firsts).requests or firsts
+    if plan.limits and requests > plan.limits.max_requests:
+        raise PlanError(
+            f"{where}: the plan sends about {requests:,.0f} requests, with {firsts:,} before each "
+            f"run's clock starts; limits.max_requests is {plan.limits.max_requests:,}.",
+            "Raise the limit, or send less: each TargetModel of the payloads is asked once.",
+        )
+
+
+def takes(plan: Plan, instances: Mapping[str, int], firsts: int = 0) -> str:
+    """Say the requests, the minutes and the cost of a plan; `instances` as for `cost`."""
+    found = estimate(plan, firsts)
+    if found.minutes is None:
+        return cost(plan, instances)
+    about = "at most" if found.is_a_bound else "about"
+    requests = "" if found.requests is None else f"{found.requests:,.0f} requests in "
+    return f"{about} {requests}{found.minutes:.1f} minutes: {cost(plan, instances)}"
+
+
+def cost(plan: Plan, instances: Mapping[str, int]) -> str:
+    """Say the instance-hours that a plan takes, and the dollars where every arm has a price.
+
+    `instances` counts those of each arm, as far as they are known; dollars are those of the
+    instances while the plan runs, and an endpoint costs the same while nothing runs.
+    """
+    minutes = estimate(plan).minutes
+    if minutes is None:
+        return "how long a search takes is not known beforehand"
+    hours = minutes / 60
+    prices = {name: arm.instance_price_usd_per_hour for name, arm in plan.arms.items()}
+    known = {name: instances[name] for name in plan.arms if name in instances}
+    if len(known) < len(plan.arms):
+        each = (f", ${hours * usd:.2f} for one of {name}" for name, usd in prices.items() if usd)
+        return f"{hours:.3g} hours of each instance{''.join(each)}"
+    of_each = ", ".join(f"{name} {count}" for name, count in known.items())
+    said = f"{hours * sum(known.values()):.3g} instance-hours (instances: {of_each})"
+    if None in prices.values():
+        return said
+    return f"{said}, ${sum(hours * known[name] * (prices[name] or 0.0) for name in known):.2f}"

@@ -1,0 +1,69 @@
+"""What may move or load an endpoint from outside: scalable targets, and others' invocations."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Any
+
+import botocore.exceptions as failures
+
+from experiments.doctor import Invocations, Scalable
+from experiments.plan import Endpoint
+from experiments.sagemaker.cloudwatch import minutes
+from experiments.sagemaker.endpoint import client_for
+from experiments.sagemaker.redacted import said
+
+_WINDOW_MIN = 15
+_MOVING = ("Pending", "InProgress")
+
+
+def scalable_targets(endpoint: Endpoint, resources: Iterable[str]) -> list[Scalable] | str:
+    """Read DescribeScalableTargets and DescribeScalingActivities; or say why they cannot be."""
+    try:
+        client = client_for(endpoint, "application-autoscaling")
+        return [target for resource in resources for target in _targets(client, resource)]
+    except (failures.ClientError, failures.BotoCoreError) as error:
+        return said(error)
+
+
+def _targets(client: Any, resource: str) -> Iterator[Scalable]:
+    asked = {"ServiceNamespace": "sagemaker"}
+    found = client.describe_scalable_targets(**asked, ResourceIds=[resource])["ScalableTargets"]
+    for each in found:
+        asked = {**asked, "ResourceId": resource, "ScalableDimension": each["ScalableDimension"]}
+        activities = client.describe_scaling_activities(**asked)["ScalingActivities"]
+        moving = (one["Description"] for one in activities if one["StatusCode"] in _MOVING)
+        suspended = each.get("SuspendedState", {})
+        yield Scalable(
+            resource=resource,
+            dimension=each["ScalableDimension"],
+            least=each["MinCapacity"],
+            most=each["MaxCapacity"],
+            is_suspended=len(suspended) == 3 and all(suspended.values()),
+            moving=next(moving, None),
+        )
+
+
+def invocations(endpoint: Endpoint, variants: Iterable[str]) -> Invocations | str:
+    """Count what CloudWatch knows of the last minutes' calls of variants; or say why it does not.
+
+    A variant of another endpoint has that one's name before it: "b/blue".
+    """
+    now = datetime.now(UTC)
+    asked = {}
+    for name in variants:
+        other, _, variant = name.rpartition("/")
+        asked[name] = {"EndpointName": other or endpoint.name, "VariantName": variant}
+    try:
+        client = client_for(endpoint, "cloudwatch")
+        since = now - timedelta(minutes=_WINDOW_MIN)
+        found = minutes(client, asked, (("Invocations", "Sum"),), since, now)
+    except (failures.ClientError, failures.BotoCoreError) as error:
+        return said(error)
+    points = list(chain(*(own["Invocations"]["Sum"].items() for own in found.values())))
+    latest = max((at for at, count in points if count), default=None)
+    return Invocations(
+        total=sum(count for _, count in points),
+        minutes=_WINDOW_MIN,
+        latest=datetime.fromisoformat(latest) if latest else None,
+    )

@@ -1,0 +1,63 @@
+"""Requests, minutes, instance-hours and dollars, reckoned by hand."""
+
+import pytest
+
+from experiments.errors import PlanError
+from experiments.estimate import Estimate, cost, estimate, refuse_beyond_limits
+from experiments.invocation import first_requests
+from experiments.payloads import Payload
+from tests.experiments.test_doctor import plan
+
+PRICED = {
+    "blue": {"instance_price_usd_per_hour": 0.6},
+    "green": {"request": {"target_variant": "green-v2"}, "instance_price_usd_per_hour": 1.2},
+}
+
+
+def test_a_run_takes_its_warmup_and_what_it_measures() -> None:
+    # 10 s and 600 s at 1 req/s.
+    assert estimate(plan()) == Estimate(runs=1, requests=610.0, minutes=610 / 60)
+
+
+def test_a_gate_takes_all_its_runs() -> None:
+    asked = {"question": "regression", "regression": {"runs_per_side": 3, "baseline": "blue"}}
+    traffic = {"routing": "paired", "rate": 1.0, "duration": "110s"}
+    limits = {"max_requests": 1000, "max_minutes": 20.0}
+    both = plan(**asked, traffic=traffic, limits=limits, compare=None)
+    assert estimate(both) == Estimate(runs=3, requests=360.0, minutes=6.0)
+    assert estimate(both, firsts=2).requests == 366.0
+    asked["regression"]["order"] = "abba"
+    assert estimate(plan(**asked, traffic=traffic, limits=limits, compare=None)).runs == 6
+
+
+def test_a_search_takes_what_its_limits_allow() -> None:
+    search = plan(
+        question="capacity", compare=None, slo={"p99": "1s"}, capacity={"arm": "blue"},
+        traffic={"routing": "pinned"},
+    )  # fmt: skip
+    assert estimate(search) == Estimate(runs=1, requests=1000, minutes=20.0, is_a_bound=True)
+
+
+def test_what_goes_before_the_clock_starts_counts_against_the_limits() -> None:
+    models = {"payloads": "rows.jsonl", "target_model": "{payload.model}"}
+    asked = plan(request=models, limits={"max_requests": 650, "max_minutes": 20.0})
+    payloads = [Payload(f"line {n}", b"{}", None, {"model": f"m{n % 30}"}) for n in range(90)]
+    firsts = list(first_requests(asked, payloads))
+    assert len(firsts) == 60  # 30 models of each of two arms
+    refuse_beyond_limits(asked, "plan.toml", firsts=40)
+    with pytest.raises(PlanError, match="about 670 requests, with 60 before each run's clock"):
+        refuse_beyond_limits(asked, "plan.toml", len(firsts))
+
+
+def test_dollars_are_said_where_prices_and_instances_are_known() -> None:
+    minutes = {"routing": "paired", "rate": 0.5, "duration": "890s", "warmup": "10s"}  # a quarter
+    known = {"blue": 2, "green": 1}
+    assert cost(plan(traffic=minutes), known) == (
+        "0.75 instance-hours (instances: blue 2, green 1)"
+    )
+    # 2 x 0.25 h x $0.6 and 0.25 h x $1.2.
+    assert cost(plan(arms=PRICED, traffic=minutes), known).endswith("blue 2, green 1), $0.60")
+    assert cost(plan(arms=PRICED, traffic=minutes), {}) == (
+        "0.25 hours of each instance, $0.15 for one of blue, $0.30 for one of green"
+    )
+    assert cost(plan(traffic=minutes), {"blue": 2}) == "0.25 hours of each instance"

@@ -1,0 +1,1 @@
+"""Faults caused for real, fuzzed parsers, and what must never leak."""
