@@ -9,6 +9,7 @@ thousand. `abreast report` then runs on it as a process of its own.
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -77,7 +78,7 @@ def write_run(parent: Path, rows: int, seed: int = 1) -> Path:
     counts = {"planned": len(due_s), "ended": len(due_s), "dropped": 0, "unsent": 0, "missing": 0}
     manifest = fingerprint.manifest(folder, plan, plan_path)
     write_manifest(folder, {**manifest, "ended_as": "complete", "slots": 64, "counts": counts})
-    folder.raw.rmdir()
+    shutil.rmtree(folder.raw)
     return folder.path
 
 
