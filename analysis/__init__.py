@@ -13,7 +13,7 @@ from analysis.load import load_test
 from analysis.probes import judge_probes
 from analysis.read import Run, read_run
 from analysis.regression import regression
-from analysis.results import Report
+from analysis.results.report import Report
 
 __all__ = [
     "Comparison",

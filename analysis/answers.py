@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from analysis.error_rates import wilson
-from analysis.results import Answers, AnswersDifference, ArmAnswers, Call
+from analysis.results.comparison import Answers, AnswersDifference, ArmAnswers
+from analysis.results.values import Call
 
 _ALPHA = 0.05
 _LEVEL = 0.95

@@ -8,17 +8,10 @@ import pandas as pd
 from analysis.compare import metrics_of
 from analysis.conditions import alike
 from analysis.read import Run
-from analysis.results import (
-    SCHEMA_VERSION,
-    Check,
-    Counts,
-    Difference,
-    Measure,
-    Report,
-    RunInfo,
-    RunValues,
-    Verdict,
-)
+from analysis.results.comparison import Difference
+from analysis.results.report import SCHEMA_VERSION, Report, Verdict
+from analysis.results.run import Check, Counts, RunInfo, RunValues
+from analysis.results.values import Measure
 from analysis.runs import (
     ERROR_RATE,
     ArmRun,

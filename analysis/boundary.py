@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from analysis.results import CapacityEnd, LimitAtRate, RateFound
+from analysis.results.capacity import CapacityEnd, LimitAtRate, RateFound
 
 CLIFF = 10.0
 """At the first rate that breaks the SLO so many times more requests miss than may, and the

@@ -10,19 +10,10 @@ import pandas as pd
 from analysis.boundary import Boundary, boundary
 from analysis.probes import Probe, judge_rates, read_probe
 from analysis.render import format as fmt
-from analysis.results import (
-    SCHEMA_VERSION,
-    Capacity,
-    Check,
-    Counts,
-    Interval,
-    ProbeMade,
-    RateFound,
-    Report,
-    RunInfo,
-    State,
-    Verdict,
-)
+from analysis.results.capacity import Capacity, ProbeMade, RateFound
+from analysis.results.report import SCHEMA_VERSION, Report, State, Verdict
+from analysis.results.run import Check, Counts, RunInfo
+from analysis.results.values import Interval
 from analysis.scaling import described_as, instances_of, scaled_since, suspend
 from analysis.sizing import size
 from analysis.summary import cannot_tell, error_kinds, run_info

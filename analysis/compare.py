@@ -17,16 +17,9 @@ from analysis.paired import Ramps, band_of, conflict, ramps_of, smoothed_ratio
 from analysis.read import Run
 from analysis.reconcile import cloudwatch_of
 from analysis.render.format import counted
-from analysis.results import (
-    SCHEMA_VERSION,
-    Answers,
-    Difference,
-    Estimate,
-    Measure,
-    Report,
-    ShiftPoint,
-    Smoothed,
-)
+from analysis.results.comparison import Answers, Difference, ShiftPoint, Smoothed
+from analysis.results.report import SCHEMA_VERSION, Report
+from analysis.results.values import Estimate, Measure
 from analysis.samples import (
     Pairs,
     failures,
@@ -44,7 +37,8 @@ from analysis.swap import Swap, shift
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
 from experiments.errors import PlanError
-from experiments.plan import OF_FIRST_BYTE, Plan, quantile_of
+from experiments.plan import Plan
+from experiments.units import OF_FIRST_BYTE, quantile_of
 
 LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
 SHIFT_QUANTILES = (

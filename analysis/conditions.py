@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from analysis.read import Run
-from analysis.results import Check
+from analysis.results.run import Check
 from analysis.scaling import described_as
 from analysis.validity import check_run
 from analysis.verdict import untrusted

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from analysis.error_rates import ErrorRates
 from analysis.noise import Refusal, precision
-from analysis.results import Difference, Measure
+from analysis.results.comparison import Difference
+from analysis.results.values import Measure
 from analysis.swap import Swap
 from experiments.plan import Plan
 

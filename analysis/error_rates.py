@@ -12,7 +12,7 @@ from scipy.stats import beta, binomtest
 
 from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value, too_short
 from analysis.render.format import counted
-from analysis.results import Estimate, Interval
+from analysis.results.values import Estimate, Interval
 from analysis.windows import Sample, WindowedArm, differences
 
 _FEWEST_FAILURES = 5

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.read import Run
 from analysis.render.format import count, latency, number, share
-from analysis.results import Check
+from analysis.results.run import Check
 from analysis.windows import WINDOWS
 from experiments.record import NO_DESCRIPTOR
 

@@ -8,7 +8,8 @@ from analysis.over_time import over_time, who_answered
 from analysis.read import Run
 from analysis.reconcile import cloudwatch_of
 from analysis.render import format as fmt
-from analysis.results import SCHEMA_VERSION, Check, Report, SloResult, State, Verdict
+from analysis.results.report import SCHEMA_VERSION, Report, State, Verdict
+from analysis.results.run import Check, SloResult
 from analysis.slo import judge_slo
 from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info, with_cost
 from analysis.validity import check_run, memory_check, validity_of

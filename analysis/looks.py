@@ -17,7 +17,9 @@ from analysis.error_rates import error_rate_difference
 from analysis.noise import MEMORY_S, Refusal, measure_noise, precision
 from analysis.read import Run, read_run
 from analysis.render import format as fmt
-from analysis.results import Difference, Estimate, Interval, Report
+from analysis.results.comparison import Difference
+from analysis.results.report import Report
+from analysis.results.values import Estimate, Interval
 from analysis.samples import (
     Latencies,
     failures,
@@ -45,8 +47,9 @@ from analysis.sequential import (
 from analysis.swap import SwapTest, mean_test, quantile_test
 from analysis.verdict import classify, judge
 from analysis.windows import WINDOWS, Sample, differences
-from experiments.plan import Plan, quantile_of
+from experiments.plan import Plan
 from experiments.run_folder import RunFolder
+from experiments.units import quantile_of
 
 METHOD = (
     "Requests close in time share their luck, so the unit is the time window: what was measured is "

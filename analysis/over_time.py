@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from analysis.read import Run
-from analysis.results import Asked, Heat, Measure, OverTime, Routed, WhoAnswered
+from analysis.results.seen import Asked, Heat, OverTime, Routed, WhoAnswered
+from analysis.results.values import Measure
 from analysis.samples import measures_of
 from analysis.windows import Ints
 from experiments.plan import Plan

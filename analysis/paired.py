@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from analysis.noise import MEMORY_S, Refusal, Signs, precision
-from analysis.results import Estimate
+from analysis.results.values import Estimate
 from analysis.swap import Swap, SwapTest, beyond, ratio_test, with_intervals
 from analysis.windows import Floats, Sample, WindowedArm
 

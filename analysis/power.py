@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from analysis.compare import LATENCY_METRICS
 from analysis.noise import MEMORY_S, Refusal, draw_signs
 from analysis.read import Run
-from analysis.results import Measure
+from analysis.results.values import Measure
 from analysis.samples import Latencies, latencies, latency_rows, measure_of
 from analysis.scatter import (
     ALIKE,
@@ -28,7 +28,8 @@ from analysis.scatter import (
 )
 from analysis.swap import Swap
 from experiments.errors import PlanError
-from experiments.plan import Plan, is_of_first_byte
+from experiments.plan import Plan
+from experiments.units import is_of_first_byte
 
 DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
 

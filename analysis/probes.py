@@ -11,7 +11,8 @@ import pandas as pd
 
 from analysis.rates import Observed, judge_rate
 from analysis.read import JUDGED, Run, read_run
-from analysis.results import Check, RateCall, RateFound
+from analysis.results.capacity import RateCall, RateFound
+from analysis.results.run import Check
 from analysis.samples import until_good_ms
 from analysis.validity import check_run
 from experiments.slo import slowest_ms

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.clustered import clustered_share
-from analysis.results import Interval, LimitAtRate, RateCall, RateFound, SloCall
+from analysis.results.capacity import LimitAtRate, RateCall, RateFound
+from analysis.results.values import Interval, SloCall
 from analysis.windows import Floats
-from experiments.plan import is_of_first_byte
 from experiments.slo import Threshold
+from experiments.units import is_of_first_byte
 
 LEVEL = 0.95
 MOST_GROWTH = 0.02

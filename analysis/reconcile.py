@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from analysis.read import Run
 from analysis.render.format import count, joined
-from analysis.results import Check, CloudWatch, CloudWatchArm
+from analysis.results.run import Check
+from analysis.results.seen import CloudWatch, CloudWatchArm
 from experiments.errors import RunFolderError
 
 MOST_FOREIGN = 0.05

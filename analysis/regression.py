@@ -15,7 +15,9 @@ from analysis.blocks import called, compared, report_of, side
 from analysis.conditions import alike
 from analysis.read import Run
 from analysis.render import format as fmt
-from analysis.results import Check, Difference, Report, State, Verdict
+from analysis.results.comparison import Difference
+from analysis.results.report import Report, State, Verdict
+from analysis.results.run import Check
 from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed
 from analysis.runs_needed import FEWEST_RUNS
 from analysis.samples import measure_of

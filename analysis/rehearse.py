@@ -21,13 +21,15 @@ from analysis.differences import unknown, with_rates, with_ratio
 from analysis.error_rates import error_rate_difference
 from analysis.noise import MEMORY_S, Signs, draw_signs
 from analysis.read import Run
-from analysis.results import Difference, Measure
+from analysis.results.comparison import Difference
+from analysis.results.values import Measure
 from analysis.samples import Latencies, failures, latencies, latency_rows, outcome_rows
 from analysis.simulate import STREAMS, Arrivals
 from analysis.verdict import classify, holm, judge
 from analysis.windows import WINDOWS, Floats, Sample, windowed
 from experiments.errors import AbreastError, PlanError
-from experiments.plan import Plan, is_of_first_byte
+from experiments.plan import Plan
+from experiments.units import is_of_first_byte
 
 VERDICT = "verdict"
 _FLIPS = 1000

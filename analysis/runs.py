@@ -20,12 +20,14 @@ from analysis.error_rates import wilson
 from analysis.noise import Precision, precision
 from analysis.read import Run
 from analysis.render.format import counted
-from analysis.results import Check, Difference, Estimate, Interval, Measure
+from analysis.results.comparison import Difference
+from analysis.results.run import Check
+from analysis.results.values import Estimate, Interval, Measure
 from analysis.samples import latencies_ms, latency_rows, measures_of
 from analysis.validity import check_run
 from analysis.windows import Floats
 from experiments.errors import RunFolderError
-from experiments.plan import quantile_of
+from experiments.units import quantile_of
 
 ERROR_RATE = "error_rate"
 Design = Literal["blocks", "separate"]

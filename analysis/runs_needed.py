@@ -13,11 +13,12 @@ from scipy.special import ndtri, stdtrit
 
 from analysis.noise import precision
 from analysis.render import format as fmt
-from analysis.results import Difference
+from analysis.results.comparison import Difference
 from analysis.runs import ERROR_RATE, Design
 from analysis.verdict import ALPHA
 from analysis.windows import Floats
-from experiments.plan import Plan, quantile_of
+from experiments.plan import Plan
+from experiments.units import quantile_of
 
 FEWEST_RUNS = 3
 ASSUMED_SPREAD = 0.03

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from analysis.noise import Refusal, Signs
 from analysis.read import Run
 from analysis.render.format import counted
-from analysis.results import Measure
+from analysis.results.values import Measure
 from analysis.swap import Swap, beyond, mean_ratio, quantile_ratio
 from analysis.windows import Floats, Sample, WindowedArm, windowed
-from experiments.plan import Plan, is_of_first_byte, quantile_of
+from experiments.plan import Plan
+from experiments.units import is_of_first_byte, quantile_of
 
 LONGER_THAN_ANY_MS = 1e15
 """Stands for the latency of a request that timed out: longer than any threshold that is tried."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from analysis.read import Run
 from analysis.render.format import count, joined
-from analysis.results import Check
+from analysis.results.run import Check
 
 _SCALES = ("Pending", "InProgress", "Successful")
 _WHOLE = {"config": "config", "status": "status", "pending": "config that is being deployed"}

@@ -17,7 +17,7 @@ from scipy.special import ndtri, stdtrit
 from analysis.noise import MEMORY_S, Refusal, cosine_waves, guard_of, too_short
 from analysis.swap import Swap
 from analysis.windows import WINDOWS
-from experiments.plan import quantile_of
+from experiments.units import quantile_of
 
 FOUND = (0.975, 0.8)
 """Quantiles of t. Four runs in five show, at 5 %, a difference of their sum in standard errors."""

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 from analysis.noise import MEMORY_S, Noise
-from analysis.results import Interval
+from analysis.results.values import Interval
 from analysis.swap import SwapTest
 from analysis.windows import WINDOWS, Floats, Sample, differences
 from experiments.plan import Plan

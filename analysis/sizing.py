@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from analysis.results import LimitNeed, PeakNeed, RateFound, Sizing
+from analysis.results.capacity import LimitNeed, PeakNeed, RateFound, Sizing
 from experiments.plan import Plan
 
 _SHARES_OF_PEAK = (0.25, 0.5, 1.0, 1.5, 2.0, 4.0)

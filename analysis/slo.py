@@ -18,7 +18,8 @@ from analysis.noise import MEMORY_S, too_short
 from analysis.rates import quantile_ms
 from analysis.read import Run
 from analysis.render.format import count, counted, duration, share
-from analysis.results import Interval, SloCall, SloResult
+from analysis.results.run import SloResult
+from analysis.results.values import Interval, SloCall
 from analysis.samples import column_of, measure_of, until_good_ms
 from analysis.windows import Floats
 from experiments.slo import Threshold

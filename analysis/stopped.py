@@ -9,7 +9,7 @@ from dataclasses import replace
 from analysis.error_rates import wilson
 from analysis.read import Run
 from analysis.render import format as fmt
-from analysis.results import Report, State, Verdict
+from analysis.results.report import Report, State, Verdict
 from analysis.verdict import EXIT_CODES, untrusted
 
 _LEVEL = 0.999

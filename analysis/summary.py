@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.read import Run
-from analysis.results import (
+from analysis.results.run import (
     ArmSummary,
     ColdStart,
     Counts,

@@ -24,7 +24,8 @@ from analysis.noise import (
     score_p_value,
 )
 from analysis.render.format import counted
-from analysis.results import Estimate, Interval, ShiftPoint
+from analysis.results.comparison import ShiftPoint
+from analysis.results.values import Estimate, Interval
 from analysis.windows import Floats, Sample, differences
 
 Score = Callable[[float], Floats]

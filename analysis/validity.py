@@ -16,7 +16,7 @@ from analysis.noise import MEMORY_S, assumption
 from analysis.read import Run
 from analysis.reconcile import reconciled_check
 from analysis.render.format import count, duration, number, share
-from analysis.results import Check
+from analysis.results.run import Check
 from analysis.scaling import described_as, held_check, unchanged_check
 from analysis.split import traffic_split
 from analysis.windows import WINDOWS

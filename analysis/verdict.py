@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from analysis.differences import is_kind
 from analysis.render import format as fmt
-from analysis.results import Answers, Call, Check, Difference, Estimate, State, Verdict
+from analysis.results.comparison import Answers, Difference
+from analysis.results.report import State, Verdict
+from analysis.results.run import Check
+from analysis.results.values import Call, Estimate
 from analysis.validity import validity_of
 
 ALPHA = 0.05

@@ -2,7 +2,7 @@
 
 from analysis.read import Run
 from analysis.render.format import count, latency, share
-from analysis.results import Check
+from analysis.results.run import Check
 
 MOST_UNCERTAIN_MS = 50.0
 """Of a worker's clock: half the time of the best message there and back, or how far it drifted."""

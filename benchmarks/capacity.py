@@ -31,7 +31,7 @@ from experiments.local import config, truth
 from experiments.local.faults import FAILING, NOT_SERVED
 from experiments.local.instance import simulated
 from experiments.local.routing import Router
-from experiments.plan import BUILT_IN
+from experiments.plan_file import BUILT_IN
 from experiments.search import Asked, Call, Made, Probe, next_probe
 from experiments.slo import Slo, Threshold, thresholds
 
@@ -250,8 +250,10 @@ def beside_k6(rates: list[float], seconds: int) -> None:
     """Print the p99 of the forest at each rate, by abreast's ladder and by k6 one after another."""
     with tempfile.TemporaryDirectory() as folder:
         run = [sys.executable, "-m", "experiments", "run", "capacity", "--out", folder]
-        asked = "--set", f"capacity.ladder={rates}", "--set", f"capacity.probe={seconds}s"
-        subprocess.run([*run, *asked], check=False)
+        # k6's arrivals are evenly spaced: Poisson ones would queue where its own do not.
+        asked = (f"capacity.ladder={rates}", f"capacity.probe={seconds}s",
+                 "traffic.arrivals=constant")  # fmt: skip
+        subprocess.run([*run, *(part for each in asked for part in ("--set", each))], check=False)
         (ladder,) = Path(folder).iterdir()
         found = json.loads((ladder / "report.json").read_text())["capacity"]["rates"]
         print("| rate | abreast's p99 | its 90 % interval | it finds | k6's p99 |")

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from experiments import run_folder
 from experiments.errors import AbreastError
 from experiments.local import http
-from experiments.plan import BUILT_IN, load
+from experiments.plan_file import BUILT_IN, load
 from experiments.record import SCHEMA
 from experiments.traffic.http1 import Connection, CutShortError, MalformedError, NoAnswerError
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments import fingerprint
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 from experiments.record import HEALTH_SCHEMA, SCHEMA
 from experiments.run_folder import create, write_manifest
 

@@ -9,15 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from experiments import child, restore, run_folder
 from experiments.plan import Plan
+from experiments.reach import Tell
 from experiments.run_folder import RunFolder
 
 CLOUDWATCH = "cloudwatch.json"
-
-Tell = Callable[[Mapping[str, Any]], object]
 
 
 def put_weights_back(folder: RunFolder, environment: Mapping[str, str], tell: Tell) -> None:

@@ -14,9 +14,10 @@ from typing import Literal
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experiments import launch, run_folder
+from experiments import run_folder
 from experiments.errors import EndpointError
 from experiments.plan import Plan
+from experiments.reach import Tell, reach
 from experiments.run_folder import RunFolder
 from experiments.search import Asked, Call, End, Made, Probe, next_probe
 from experiments.series import make, runs, series
@@ -41,7 +42,7 @@ def measure(
     plan_path: Path,
     overrides: Sequence[str],
     out: Path,
-    tell: launch.Tell,
+    tell: Tell,
     judge: Judge,
     web: bool = False,
     workers: Workers | None = None,
@@ -62,7 +63,7 @@ def measure(
     try:
         with (
             series(plan_path, overrides, out) as folder,
-            launch.reach(plan, plan_path, folder.logs, tell) as reachable,
+            reach(plan, plan_path, folder.logs, tell) as reachable,
         ):
 
             def send(label: str, *of_the_probe: str) -> RunFolder:
@@ -84,7 +85,7 @@ def _search(
     plan: Plan,
     folder: RunFolder,
     send: Callable[..., RunFolder],
-    tell: launch.Tell,
+    tell: Tell,
     judge: Judge,
     firsts: int,
 ) -> End | Literal["limits"]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from experiments import child, launch, run_folder
-from experiments.launch import Reachable
 from experiments.local import http
 from experiments.local.http import Request, Response
 from experiments.local.process import Announcement
 from experiments.payloads import Payload
-from experiments.plan import Plan, load
+from experiments.plan import Plan
+from experiments.plan_file import load
+from experiments.reach import Reachable
 from experiments.run_folder import RunFolder
 from experiments.trace import read_trace, span_s
 

@@ -10,7 +10,8 @@ import jmespath
 
 from experiments.errors import PlanError
 from experiments.payloads import Payload
-from experiments.plan import Answers, Arm, Plan
+from experiments.plan import Plan
+from experiments.tables import Answers, Arm
 from experiments.templates import filled_in
 
 INVOKE = "InvokeEndpoint"

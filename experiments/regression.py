@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import launch, run_folder
+from experiments import run_folder
 from experiments.errors import PlanError, naming
-from experiments.plan import Plan, load
+from experiments.plan import Plan
+from experiments.plan_file import load
+from experiments.reach import Tell
 from experiments.run_folder import RunFolder
 from experiments.series import make, runs, series
 from experiments.workers import Workers
@@ -21,7 +23,7 @@ def make_runs(
     plan_path: Path,
     overrides: Sequence[str],
     out: Path,
-    tell: launch.Tell,
+    tell: Tell,
     web: bool = False,
     workers: Workers | None = None,
 ) -> RunFolder:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from experiments import run_folder
 from experiments.errors import EndpointError, RunFolderError
-from experiments.plan import Endpoint
 from experiments.run_folder import RunFolder
+from experiments.tables import Endpoint
 
 WEIGHTS = "weights.json"
 

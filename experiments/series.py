@@ -11,7 +11,8 @@ from pathlib import Path
 
 from experiments import fingerprint, launch, run_folder
 from experiments.errors import AbreastError, RunFolderError
-from experiments.plan import load, text_as_run
+from experiments.plan_file import load, text_as_run
+from experiments.reach import Reachable, Tell
 from experiments.run_folder import RunFolder
 from experiments.workers import Workers
 
@@ -53,9 +54,9 @@ def make(
     of: RunFolder,
     plan_path: Path,
     overrides: Sequence[str],
-    tell: launch.Tell,
+    tell: Tell,
     label: str,
-    reachable: launch.Reachable | None = None,
+    reachable: Reachable | None = None,
     web: bool = False,
     workers: Workers | None = None,
 ) -> RunFolder:

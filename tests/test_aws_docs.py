@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from experiments.plan import load
+from experiments.plan_file import load
 from experiments.policy import minimal_policy
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from tests.end_to_end.test_doctor import ALL

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from analysis.runs_needed import foreseen_runs
-from experiments.launch import check_endpoint
-from experiments.plan import load
+from experiments.plan_file import load
+from experiments.reach import check_endpoint
 from tests.sdks.clients import NODE_PACKAGES, unavailable
 
 PAGE = Path(__file__).parents[1] / "docs" / "ci.md"

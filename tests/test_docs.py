@@ -7,7 +7,7 @@ import pytest
 
 from analysis.power import foreseen
 from experiments.cli import app
-from experiments.plan import BUILT_IN, load
+from experiments.plan_file import BUILT_IN, load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.results import Report
+from analysis.results.report import Report
 from experiments.run_folder import write_atomically
 
 __all__ = ["write", "write_index"]

@@ -2,7 +2,9 @@
 
 from analysis.render import format as write
 from analysis.render.capacity import Table, dollars
-from analysis.results import Answers, AnswersDifference, CloudWatchArm, Report
+from analysis.results.comparison import Answers, AnswersDifference
+from analysis.results.report import Report
+from analysis.results.seen import CloudWatchArm
 
 UNNAMED = "no variant named"
 """Who failed where an endpoint that routes did not say which variant it asked."""

@@ -3,7 +3,15 @@
 from typing import NamedTuple
 
 from analysis.render import format as write
-from analysis.results import Capacity, LimitAtRate, LimitNeed, PeakNeed, RateCall, RateFound, Sizing
+from analysis.results.capacity import (
+    Capacity,
+    LimitAtRate,
+    LimitNeed,
+    PeakNeed,
+    RateCall,
+    RateFound,
+    Sizing,
+)
 
 CALL_WORDS: dict[RateCall, str] = {
     "pass": "✓ keeps the SLO",

@@ -12,8 +12,10 @@ from analysis.render import capacity as capacities
 from analysis.render import figures_canvas as canvas
 from analysis.render import format as write
 from analysis.render import tables
-from analysis.results import Capacity, Report, ShiftPoint
-from experiments.plan import is_of_first_byte, quantile_of
+from analysis.results.capacity import Capacity
+from analysis.results.comparison import ShiftPoint
+from analysis.results.report import Report
+from experiments.units import is_of_first_byte, quantile_of
 
 _LEAST_MS = 0.001
 

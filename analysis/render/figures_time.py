@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.render import figures_canvas as canvas
 from analysis.render import findings
 from analysis.render import format as write
-from analysis.results import Heat, OverTime, Report
+from analysis.results.report import Report
+from analysis.results.seen import Heat, OverTime
 
 _TITLE_PX, _GAP_PX, _AXIS_PX, _RIGHT_PX = 22, 8, 40, 14
 _HEAT_PX, _RATE_PX, _ERRORS_PX = 96, 56, 12

@@ -9,7 +9,10 @@ import numpy as np
 from analysis.render import format as write
 from analysis.render import tables
 from analysis.render.capacity import Table
-from analysis.results import Heat, OverTime, Percentile, Report, Routed, ShiftPoint
+from analysis.results.comparison import ShiftPoint
+from analysis.results.report import Report
+from analysis.results.run import Percentile
+from analysis.results.seen import Heat, OverTime, Routed
 
 _NINES = (0.999, 0.9999, 0.99999)
 _MOST_KINDS = 5

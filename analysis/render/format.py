@@ -11,7 +11,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from analysis.results import Call, Check, Difference, Estimate, Interval, SloCall
+from analysis.results.comparison import Difference
+from analysis.results.run import Check
+from analysis.results.values import Call, Estimate, Interval, SloCall
 
 MINUS = "\u2212"
 DASH = "\u2013"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from analysis.render import format as write
-from analysis.results import Report
+from analysis.results.report import Report
 
 
 def annotations(report: Report) -> tuple[str, ...]:

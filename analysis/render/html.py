@@ -17,7 +17,7 @@ from analysis.render import (
     tables,
 )
 from analysis.render import format as write
-from analysis.results import Report
+from analysis.results.report import Report
 
 
 def _shown(value: object) -> object:

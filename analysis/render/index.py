@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from analysis.render import html, json
-from analysis.results import Report
+from analysis.results.report import Report
 
 
 def render(folder: Path) -> str:

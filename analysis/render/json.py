@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from analysis.results import Report
+from analysis.results.report import Report
 
 _REPORT = TypeAdapter(Report)
 _SCHEMA_FILE = "report.schema.json"

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from analysis.render import format as write
 from analysis.render import slo, tables
-from analysis.results import Report
+from analysis.results.report import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import re
 
 from analysis.render import answers, capacity, slo, tables
 from analysis.render import format as write
-from analysis.results import Capacity, Check, Report
+from analysis.results.capacity import Capacity
+from analysis.results.report import Report
+from analysis.results.run import Check
 
 _CELLS = 8
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from analysis.render import format as write
 from analysis.render import tables
 from analysis.render.capacity import Table
-from analysis.results import Report, SloResult
+from analysis.results.report import Report
+from analysis.results.run import SloResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,15 +6,10 @@ from dataclasses import dataclass, replace
 from analysis.differences import is_kind
 from analysis.render import capacity
 from analysis.render import format as write
-from analysis.results import (
-    Call,
-    Difference,
-    Measure,
-    Percentile,
-    Report,
-    RunInfo,
-    RunValues,
-)
+from analysis.results.comparison import Difference
+from analysis.results.report import Report
+from analysis.results.run import Percentile, RunInfo, RunValues
+from analysis.results.values import Call, Measure
 
 LATENCY: dict[Measure, str] = {
     "response": "response time, from when each request was due",

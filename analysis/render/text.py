@@ -8,7 +8,8 @@ from rich.cells import cell_len, chop_cells
 
 from analysis.render import answers, capacity, slo, tables
 from analysis.render import format as write
-from analysis.results import Capacity, Report
+from analysis.results.capacity import Capacity
+from analysis.results.report import Report
 
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
 _CALL_COLOURS = {"better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED}

@@ -21,7 +21,7 @@ from experiments.errors import AbreastError
 from experiments.estimate import estimate, takes
 from experiments.invocation import first_requests, prediction_selector
 from experiments.payloads import Payload
-from experiments.plan import Endpoint, Plan
+from experiments.plan import Plan
 from experiments.policy import minimal_policy
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe, resource_id
 from experiments.sagemaker.first_answer import first_answers, objection
@@ -30,6 +30,7 @@ from experiments.sagemaker.inspect import invocations, scalable_targets
 from experiments.sagemaker.invoke import boto3_transport
 from experiments.sagemaker.redacted import said, without_secrets
 from experiments.sagemaker.wire import Wire
+from experiments.tables import Endpoint
 
 _LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 _FEWEST_FOR_P99 = 250

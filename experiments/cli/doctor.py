@@ -40,16 +40,16 @@ def doctor(
 
       abreast doctor my-plan.toml --policy > policy.json
     """
-    from experiments import launch
     from experiments.cli import checks
-    from experiments.plan import find, load
+    from experiments.plan_file import find, load
+    from experiments.reach import reach
 
     path = find(plan)
     known = checks.Known(plan=load(path, overrides), path=path, debug=debug)
     with ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="abreast-")))
         reachable = stack.enter_context(
-            launch.reach(known.plan, path, logs, lambda note: typer.echo(note["text"], err=True))
+            reach(known.plan, path, logs, lambda note: typer.echo(note["text"], err=True))
         )
         checks.replace_environment(reachable.environment)
         if policy:

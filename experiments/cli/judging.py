@@ -13,7 +13,7 @@ from experiments.errors import AbreastError, RunFolderError
 
 if TYPE_CHECKING:
     from analysis.read import Run
-    from analysis.results import Report
+    from analysis.results.report import Report
 
 _FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
 
@@ -70,7 +70,8 @@ def read_runs(paths: Iterable[Path]) -> "list[Run]":
     """
     from analysis import read_run
     from analysis.read import JUDGED
-    from experiments import launch, run_folder, series
+    from experiments import run_folder, series
+    from experiments.accounts import finish
 
     found = []
     for path in paths:
@@ -82,7 +83,7 @@ def read_runs(paths: Iterable[Path]) -> "list[Run]":
             )
         for each in series.runs(folder) or (folder,):
             if run_folder.read_manifest(each)["ended_as"] != "running":
-                launch.finish(each)
+                finish(each)
             found.append(read_run(each.path, JUDGED))
     return found
 
@@ -93,7 +94,8 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
     from analysis import compare as compare_arms
     from analysis import judge, read_run, regression, render
     from analysis.read import JUDGED
-    from experiments import launch, run_folder
+    from experiments import run_folder
+    from experiments.accounts import finish
 
     folder = run_folder.open_folder(path)
     manifest = run_folder.read_manifest(folder)
@@ -106,7 +108,7 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
         judged = replace(judged, run=about)
     else:
         if manifest["ended_as"] != "running":
-            launch.finish(folder)
+            finish(folder)
         run = read_run(path, JUDGED)
         judged = compare_arms(run).report if compares else judge(run)
     if write:

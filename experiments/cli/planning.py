@@ -47,7 +47,7 @@ def power(
     from analysis import read_run
     from analysis.render import planning
     from analysis.scatter import INDEPENDENT
-    from experiments.plan import find, load
+    from experiments.plan_file import find, load
 
     if like is not None and (spread is not None or deff is not None):
         raise AbreastError("--like tells the noise; so do --spread and --deff.", "Give either.")
@@ -97,7 +97,7 @@ def simulate(
     """
     from analysis import read_run, rehearse
     from analysis.render import planning
-    from experiments.plan import find, load
+    from experiments.plan_file import find, load
 
     change = None if effect is None else _relative(effect)
     if Path(what).is_dir():

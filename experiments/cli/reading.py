@@ -185,7 +185,7 @@ def show(
       abreast show reports/20260131-120000-ab-1a2b --capture captured
     """
     from experiments import payloads
-    from experiments.plan import find, load
+    from experiments.plan_file import find, load
 
     if Path(what).is_dir():
         typer.echo(run_summary(Path(what)))

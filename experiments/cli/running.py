@@ -76,8 +76,9 @@ def run(
     from experiments import regression as gate
     from experiments.estimate import refuse_beyond_limits
     from experiments.invocation import first_requests, prediction_selector
-    from experiments.plan import find, load, text_as_run
+    from experiments.plan_file import find, load, text_as_run
     from experiments.progress import Progress
+    from experiments.reach import check_endpoint
 
     codes = fail_codes(fail_on)
     path = find(plan)
@@ -98,7 +99,7 @@ def run(
         say(_foreseen_runs(loaded, path))
     elif loaded.question != "capacity":
         say(foreseen(loaded))
-    launch.check_endpoint(loaded, path, out)
+    check_endpoint(loaded, path, out)
     workers = _workers(loaded, processes, expect_workers, master_bind_host, master_port)
     if dry_run:
         looks = f"\nlooks      {planned_looks(loaded)}" if until_decided else ""
@@ -212,7 +213,7 @@ def serve(
 
       abreast serve my.endpoint.toml --truth --rate 80 --slo p99=300ms
     """
-    from experiments.plan import BUILT_IN
+    from experiments.plan_file import BUILT_IN
 
     built_in = BUILT_IN / f"{endpoint}.endpoint.toml"
     path = built_in if built_in.is_file() and not endpoint.is_file() else endpoint

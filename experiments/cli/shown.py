@@ -8,8 +8,9 @@ from experiments.errors import AbreastError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from experiments.plan import Arm, Plan
+    from experiments.plan import Plan
     from experiments.slo import Threshold
+    from experiments.tables import Arm
 
 
 def _told_by(arm: "Arm") -> list[str]:

@@ -9,9 +9,10 @@ import botocore.exceptions as failures
 from botocore.config import Config
 
 from experiments.errors import EndpointError
-from experiments.plan import Endpoint, Plan, check_variants
+from experiments.plan import Plan, check_variants
 from experiments.sagemaker.invoke import classify, session_for, url_of
 from experiments.sagemaker.redacted import said
+from experiments.tables import Endpoint
 
 _WEIGHT_TOLERANCE = 0.001
 

@@ -11,10 +11,10 @@ from botocore.parsers import ResponseParserError
 
 from experiments.caller import Identity
 from experiments.errors import EndpointError
-from experiments.plan import Endpoint
 from experiments.sagemaker.endpoint import client_for
 from experiments.sagemaker.invoke import session_for
 from experiments.sagemaker.redacted import keep_out, said
+from experiments.tables import Endpoint
 
 _WITHOUT_PROFILE = ("env", "iam-role", "container-role")
 _OF_A_LOGIN = {"sso_session", "sso_start_url", "login_session"}

@@ -8,10 +8,10 @@ from typing import Any
 import botocore.exceptions as failures
 
 from experiments.doctor import Invocations, Scalable
-from experiments.plan import Endpoint
 from experiments.sagemaker.cloudwatch import minutes
 from experiments.sagemaker.endpoint import client_for
 from experiments.sagemaker.redacted import said
+from experiments.tables import Endpoint
 
 _WINDOW_MIN = 15
 _MOVING = ("Pending", "InProgress")

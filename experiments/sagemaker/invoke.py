@@ -25,11 +25,11 @@ from botocore.credentials import Credentials
 from botocore.response import StreamingBody
 
 from experiments.invocation import INVOKE, STREAM
-from experiments.plan import Endpoint
 from experiments.record import NO_DESCRIPTOR
 from experiments.sagemaker.redacted import keep_out, without_secrets
 from experiments.sagemaker.signing import Keys
 from experiments.sagemaker.streamed import Streamed, replayed
+from experiments.tables import Endpoint
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 70

@@ -18,9 +18,9 @@ from botocore import xform_name
 from botocore.credentials import Credentials
 
 from experiments.invocation import INVOKE, STREAM
-from experiments.plan import Endpoint
 from experiments.sagemaker.invoke import ONE_ATTEMPT, session_for, url_of
 from experiments.sagemaker.signing import Keys
+from experiments.tables import Endpoint
 
 EVERY_PARAMETER: Mapping[str, Any] = {
     "EndpointName": "abreast",

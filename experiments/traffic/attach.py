@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from experiments.errors import INTERRUPTED, AbreastError, naming
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 from experiments.traffic.control import DRAIN_S, Run, give_up, tell
 from experiments.traffic.master import STOP_TIMEOUT_S, MasterRun, await_workers, check_master
 from experiments.traffic.prepare import prepare

@@ -17,13 +17,13 @@ from gevent import get_hub
 from gevent.threadpool import ThreadPool
 
 from experiments.invocation import INVOKE, STREAM
-from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, Transport, reply_of_failure
 from experiments.sagemaker.redacted import keep_out, said
 from experiments.sagemaker.signing import Keys, Signer, UnlikeBotocoreError
 from experiments.sagemaker.streamed import Streamed
 from experiments.sagemaker.wire import EVERY_CALL, Wire, as_botocore
+from experiments.tables import Endpoint
 from experiments.traffic.http1 import Connection
 from experiments.traffic.sockets import connect, verifying_context
 

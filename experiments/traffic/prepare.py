@@ -16,7 +16,8 @@ from experiments.estimate import refuse_beyond_limits
 from experiments.invocation import Selector, first_requests, prediction_selector
 from experiments.local import process as local_endpoint
 from experiments.memory import refuse_beyond_memory
-from experiments.plan import Plan, find, load, text_as_run
+from experiments.plan import Plan
+from experiments.plan_file import find, load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
 from experiments.sagemaker.first_answer import First, first_answers, objection
 from experiments.sagemaker.invoke import Transport, boto3_transport

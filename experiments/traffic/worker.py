@@ -26,7 +26,8 @@ from experiments import fingerprint, run_folder
 from experiments.errors import AbreastError, RunFolderError
 from experiments.invocation import prediction_selector
 from experiments.payloads import Payload
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 from experiments.run_folder import RunFolder
 from experiments.sagemaker.endpoint import EndpointFacts
 from experiments.share import Share

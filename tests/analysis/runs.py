@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 
 MS = 1_000_000

@@ -3,7 +3,8 @@
 import pytest
 
 from analysis.boundary import boundary
-from analysis.results import Interval, LimitAtRate, RateFound
+from analysis.results.capacity import LimitAtRate, RateFound
+from analysis.results.values import Interval
 
 ANY = Interval(low=0.0, high=1.0, level=0.9)
 

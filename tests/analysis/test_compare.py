@@ -10,7 +10,7 @@ import analysis
 from analysis import Comparison
 from analysis.render import markdown, tables, text
 from analysis.render.format import DASH
-from analysis.results import Difference
+from analysis.results.comparison import Difference
 from experiments.record import Record
 from tests.analysis.runs import in_flight_counted, record, write_run
 

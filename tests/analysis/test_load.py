@@ -8,7 +8,8 @@ import pytest
 
 import analysis
 from analysis.render import html, markdown, text
-from analysis.results import Report, SloResult
+from analysis.results.report import Report
+from analysis.results.run import SloResult
 from experiments.errors import PlanError
 from experiments.record import Record
 from tests.analysis.runs import record, write_run

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.noise import Refusal, draw_signs
 from analysis.paired import band_of, conflict, ramps_of, smoothed_ratio, smoothed_test
-from analysis.results import Estimate, Interval
+from analysis.results.values import Estimate, Interval
 from analysis.swap import Swap, SwapTest, quantile_ratio
 from analysis.windows import windowed
 from benchmarks.payload_pairs import payload_pairs

@@ -21,7 +21,7 @@ from analysis.power import (
 from analysis.swap import Swap, quantile_ratio
 from analysis.windows import windowed
 from experiments.errors import PlanError
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 from tests.analysis.runs import record, write_run
 
 STAGES = (

@@ -6,9 +6,9 @@ import pytest
 
 import analysis
 from experiments.errors import RunFolderError
-from experiments.plan import quantile_of
 from experiments.record import HEALTH_SCHEMA, SCHEMA
 from experiments.traffic.recorder import Recorder
+from experiments.units import quantile_of
 from tests.analysis.runs import record, write_run
 
 

@@ -9,7 +9,8 @@ from scipy.stats import t, ttest_ind, ttest_rel
 
 from analysis import compare_runs, judge, regression
 from analysis.regression import spreads
-from analysis.results import Difference, Report
+from analysis.results.comparison import Difference
+from analysis.results.report import Report
 from experiments.errors import PlanError, RunFolderError
 from tests.analysis.several import blocks, of_one_arm, written
 

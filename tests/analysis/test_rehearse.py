@@ -21,7 +21,8 @@ from analysis.rehearse import (
 )
 from analysis.samples import failures, latencies, latency_rows, outcome_rows
 from experiments.errors import AbreastError, PlanError
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 from tests.analysis.runs import record, write_run
 
 EASY = ['compare.margins={ p50 = "0.1%", p90 = "0.1%", error_rate = "0.5pp" }']

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_ind, ttest_rel
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from analysis.results import Difference
+from analysis.results.comparison import Difference
 from analysis.runs import ArmRun, change, difference
 
 

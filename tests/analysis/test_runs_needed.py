@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from analysis.results import Difference
+from analysis.results.comparison import Difference
 from analysis.runs import ArmRun, Design, difference
 from analysis.runs_needed import foreseen_runs, more_runs, runs_needed
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 
 GATES = 4000
 

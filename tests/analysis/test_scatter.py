@@ -19,7 +19,7 @@ from analysis.scatter import (
 )
 from analysis.swap import Swap, mean_ratio, quantile_ratio, quantile_test
 from analysis.windows import windowed
-from experiments.plan import quantile_of
+from experiments.units import quantile_of
 
 TEN_MINUTES = 600.0
 THIRTY_THREE = Rates(20_000 / TEN_MINUTES, 20_000 / TEN_MINUTES)

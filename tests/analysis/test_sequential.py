@@ -23,7 +23,7 @@ from analysis.sequential import (
 from analysis.simulate import STREAMS
 from analysis.swap import SwapTest, mean_test, quantile_test
 from analysis.windows import windowed
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 
 SIGNS = draw_signs(np.random.default_rng(1))
 

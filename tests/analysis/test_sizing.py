@@ -9,7 +9,8 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.results import Interval, LimitAtRate, RateFound
+from analysis.results.capacity import LimitAtRate, RateFound
+from analysis.results.values import Interval
 from analysis.sizing import needed, size, with_zone_lost
 from experiments.plan import Plan
 

@@ -13,9 +13,10 @@ from analysis.rates import Observed, judge_rate
 from analysis.regression import regression
 from analysis.rehearse import rehearse_plan, streams_of
 from analysis.render import html, markdown, text
-from analysis.results import Difference, Report
+from analysis.results.comparison import Difference
+from analysis.results.report import Report
 from experiments.errors import PlanError
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 from experiments.record import Record
 from experiments.slo import Slo, thresholds
 from experiments.traffic.guard import Guard

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.results import Check
+from analysis.results.run import Check
 from analysis.validity import check_run, memory_check, validity_of
 from experiments.record import HEALTH_SCHEMA, Record
 from tests.analysis.runs import record, write_run

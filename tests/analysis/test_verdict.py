@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.results import (
-    Answers,
-    AnswersDifference,
-    ArmAnswers,
-    Call,
-    Check,
-    Difference,
-    Estimate,
-    Interval,
-)
+from analysis.results.comparison import Answers, AnswersDifference, ArmAnswers, Difference
+from analysis.results.run import Check
+from analysis.results.values import Call, Estimate, Interval
 from analysis.verdict import classify, holm, judge
 
 

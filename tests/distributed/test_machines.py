@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from experiments import run_folder
 from experiments.assignment import assign
-from experiments.plan import load
+from experiments.plan_file import load
 from experiments.schedule import due_times_ns
 from tests.distributed.conftest import Net, started_in, wait_for
 from tests.end_to_end.conftest import assert_adds_up, command, manifest_of

@@ -7,8 +7,8 @@ import pytest
 
 import analysis
 from experiments.errors import EndpointError
-from experiments.launch import check_endpoint
-from experiments.plan import load
+from experiments.plan_file import load
+from experiments.reach import check_endpoint
 from tests.analysis.runs import record, write_run
 from tests.end_to_end.conftest import Command, manifest_of, only_run
 from tests.end_to_end.test_run import NO_VERDICT

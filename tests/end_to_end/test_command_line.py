@@ -126,8 +126,8 @@ def test_show_gives_the_plan_as_it_is_understood(abreast: Command) -> None:
 
 
 FAULTY = """
-import experiments.plan
-experiments.plan.find = lambda _: 1 / 0
+import experiments.plan_file
+experiments.plan_file.find = lambda _: 1 / 0
 from experiments.cli import main
 main()
 """

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import child, restore, run_folder
 from experiments.afterwards import CLOUDWATCH, finish_reading_cloudwatch, put_weights_back
-from experiments.plan import Endpoint
+from experiments.tables import Endpoint
 
 
 class Interrupted(subprocess.Popen):

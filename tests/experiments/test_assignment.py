@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.assignment import assign
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 
 AB = load(find("ab"))
 

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.capacity import overrides_of
 from experiments.errors import PlanError
-from experiments.plan import Plan, load
+from experiments.plan import Plan
+from experiments.plan_file import load
 from experiments.search import Probe
 
 PLAN = """

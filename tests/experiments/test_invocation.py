@@ -9,7 +9,8 @@ from experiments.invocation import (
     request_of_arm,
 )
 from experiments.payloads import Payload, fields_taken
-from experiments.plan import Answers, find, load
+from experiments.plan_file import find, load
+from experiments.tables import Answers
 
 
 def test_an_arm_is_pinned_to_the_variant_of_its_name() -> None:

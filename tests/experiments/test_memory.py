@@ -7,7 +7,7 @@ import pytest
 from experiments import memory
 from experiments.errors import PlanError
 from experiments.memory import BYTES_PER_REQUEST, refuse_beyond_memory
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 
 
 def test_what_no_machine_holds_is_refused() -> None:

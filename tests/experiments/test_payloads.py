@@ -11,7 +11,8 @@ import pytest
 
 from experiments import payloads
 from experiments.errors import PlanError
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 
 AB = load(find("ab"))
 

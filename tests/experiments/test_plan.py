@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.errors import PlanError
-from experiments.plan import BUILT_IN, Plan, find, load, text_as_run
+from experiments.plan import Plan
+from experiments.plan_file import BUILT_IN, find, load, text_as_run
 
 PLAN = """
 question = "compare"

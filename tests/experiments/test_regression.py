@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import PlanError
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 from experiments.regression import settings_of_runs
 
 PLAN = find("regression")

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import run_folder
 from experiments.errors import PlanError, RunFolderError
-from experiments.plan import find
+from experiments.plan_file import find
 from experiments.series import RUNS, runs, series
 
 PLAN = find("regression")

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from experiments import payloads, run_folder
 from experiments.errors import PlanError
 from experiments.local import config
-from experiments.plan import Plan, find, load
+from experiments.plan import Plan
+from experiments.plan_file import find, load
 
 AB = load(find("ab")).model_dump(mode="json", exclude_none=True)
 NAMES = ["..", "../x", "a/b", "/etc", "a\n", "a\0", "", ".hidden", "~", "a" * 64]

@@ -6,7 +6,8 @@ from benchmarks.generator.target import BODY
 from benchmarks.transport.peers.common import URL, tell
 
 # After locust, whose import patches what boto3 is built on.
-from experiments.plan import Endpoint  # isort: skip
+from experiments.tables import Endpoint
+
 from experiments.traffic.fast import fast_transport  # isort: skip
 
 made = fast_transport(Endpoint(name="benchmark", target=URL))

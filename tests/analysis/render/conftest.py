@@ -6,40 +6,36 @@ from typing import Any
 
 import pytest
 
-from analysis.results import (
-    SCHEMA_VERSION,
+from analysis.results.capacity import Capacity, LimitAtRate, ProbeMade, RateCall, RateFound
+from analysis.results.comparison import (
     Answers,
     AnswersDifference,
     ArmAnswers,
-    ArmSummary,
-    Asked,
-    Capacity,
-    Check,
-    CloudWatch,
-    CloudWatchArm,
-    Counts,
     Difference,
+    ShiftPoint,
+    Smoothed,
+)
+from analysis.results.report import SCHEMA_VERSION, Report, Verdict
+from analysis.results.run import (
+    ArmSummary,
+    Check,
+    Counts,
     ErrorKind,
-    Estimate,
-    Heat,
-    Interval,
-    LimitAtRate,
-    OverTime,
     Percentile,
-    ProbeMade,
-    RateCall,
-    RateFound,
-    Report,
-    Routed,
     RunInfo,
     RunValues,
-    ShiftPoint,
-    SloCall,
     SloResult,
-    Smoothed,
-    Verdict,
+)
+from analysis.results.seen import (
+    Asked,
+    CloudWatch,
+    CloudWatchArm,
+    Heat,
+    OverTime,
+    Routed,
     WhoAnswered,
 )
+from analysis.results.values import Estimate, Interval, SloCall
 from analysis.sizing import size
 from experiments.plan import Plan
 

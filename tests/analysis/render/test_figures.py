@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from analysis.render import figures, figures_time
 from analysis.render.figures_canvas import NARROW_PX, WIDE_PX
-from analysis.results import Interval
+from analysis.results.values import Interval
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = [figures.shift_function, figures.percentiles]

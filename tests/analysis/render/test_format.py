@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.render import format as write
-from analysis.results import Estimate, Interval
+from analysis.results.values import Estimate, Interval
 
 FINITE = st.floats(-1e12, 1e12)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.power import Power, power_of_plan
 from analysis.rehearse import Rehearsal, Tally
 from analysis.render import planning
-from experiments.plan import find, load
+from experiments.plan_file import find, load
 
 POWER = power_of_plan(load(find("ab")))
 TALLY = Tally(

@@ -5,7 +5,7 @@ import pytest
 from rich.cells import cell_len
 
 from analysis.render import text
-from analysis.results import Estimate, Interval
+from analysis.results.values import Estimate, Interval
 
 
 def interval(low, high):

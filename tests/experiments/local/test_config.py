@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import plan
+from experiments import plan_file
 from experiments.errors import PlanError
 from experiments.local import config, sigv4
 from experiments.local.process import Announcement
@@ -47,7 +47,7 @@ def test_a_file_with_every_kind_of_variant_is_read(tmp_path: Path) -> None:
 
 
 def test_the_built_in_endpoint_file_is_valid() -> None:
-    endpoint = config.load(plan.BUILT_IN / "digits.endpoint.toml")
+    endpoint = config.load(plan_file.BUILT_IN / "digits.endpoint.toml")
     models = {name: variant.model for name, variant in endpoint.variants.items()}
     assert models == {"current": "digits-forest", "candidate": "digits-svm"}
 

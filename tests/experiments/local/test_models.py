@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import plan
+from experiments import plan_file
 from experiments.local.http import Request, Response
 from experiments.local.models import digits
 from experiments.local.models.server import application
@@ -146,7 +146,7 @@ def test_rows_of_numbers_are_predicted_unless_one_is_out_of_range(rows: list[lis
 
 
 def test_the_payloads_are_the_held_out_rows() -> None:
-    written = (plan.BUILT_IN / "digits.jsonl").read_text().splitlines()
+    written = (plan_file.BUILT_IN / "digits.jsonl").read_text().splitlines()
     assert len(written) == 719
     assert written == digits.payload_lines()
     first = json.loads(written[0])

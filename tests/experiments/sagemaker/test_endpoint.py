@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from experiments.errors import EndpointError
-from experiments.plan import Endpoint, find, load
+from experiments.plan_file import find, load
 from experiments.sagemaker.endpoint import EndpointFacts, Variant, check_arms, reader
 from experiments.sagemaker.first_answer import objection
 from experiments.sagemaker.invoke import Reply
+from experiments.tables import Endpoint
 from tests.experiments.sagemaker.services import answering
 
 

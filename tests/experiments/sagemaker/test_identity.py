@@ -19,11 +19,11 @@ from experiments.doctor import Invocations, Scalable
 from experiments.errors import EndpointError
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
-from experiments.plan import Endpoint
 from experiments.sagemaker.endpoint import describe, scaling_activity
 from experiments.sagemaker.identity import _ahead_s, identify
 from experiments.sagemaker.inspect import invocations, scalable_targets
 from experiments.sagemaker.invoke import boto3_transport
+from experiments.tables import Endpoint
 
 FILE = """
     name = "shop"

@@ -13,10 +13,10 @@ import botocore.exceptions as failures
 import pytest
 from botocore.response import StreamingBody
 
-from experiments.plan import Endpoint
 from experiments.record import NO_DESCRIPTOR
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, boto3_transport, classify
+from experiments.tables import Endpoint
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from experiments.plan import Endpoint
 from experiments.sagemaker import signing
 from experiments.sagemaker.invoke import ONE_ATTEMPT
 from experiments.sagemaker.signing import Keys, Signer, UnlikeBotocoreError, kind_of
 from experiments.sagemaker.wire import EVERY_PARAMETER, Wire
+from experiments.tables import Endpoint
 from tests.experiments.traffic.peer import OK, Peer, saying, serving
 
 OPERATIONS = ("InvokeEndpoint", "InvokeEndpointWithResponseStream")

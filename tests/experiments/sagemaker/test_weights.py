@@ -10,7 +10,8 @@ import pytest
 from experiments import restore as journals
 from experiments import run_folder
 from experiments.errors import EndpointError, PlanError, RunFolderError
-from experiments.plan import Plan, load
+from experiments.plan import Plan
+from experiments.plan_file import load
 from experiments.run_folder import RunFolder
 from experiments.sagemaker import weights
 from tests.end_to_end.aws import World, world

@@ -21,10 +21,10 @@ from botocore.exceptions import ClientError
 
 from experiments import child
 from experiments.local import process
-from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
 from experiments.sagemaker.wire import EVERY_PARAMETER
+from experiments.tables import Endpoint
 from experiments.traffic import fast
 from experiments.traffic.fast import FreshKeys, fast_transport
 from tests.experiments.traffic.peer import OK, answer, make_expired, saying, serving

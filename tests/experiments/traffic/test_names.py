@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from experiments.plan import Endpoint
+from experiments.tables import Endpoint
 from experiments.traffic.fast import fast_transport
 from tests.experiments.traffic.peer import OK, serving_at
 

@@ -13,9 +13,9 @@ from botocore.exceptions import EventStreamError
 
 from experiments.invocation import STREAM
 from experiments.local import eventstream, process
-from experiments.plan import Endpoint
 from experiments.sagemaker import invoke
 from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
+from experiments.tables import Endpoint
 from experiments.traffic.fast import fast_transport
 from tests.experiments.traffic.peer import saying, serving
 

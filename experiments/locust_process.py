@@ -1,0 +1,184 @@
+"""The Locust process of a run: started, listened to, interrupted and ended.
+
+It is in a process group of its own, so that Ctrl-C reaches the supervising process only, and ends
+at the latest when that one does.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from experiments import child, run_folder
+from experiments.errors import FAULT, AbreastError
+from experiments.interim import Judge, looks
+from experiments.reach import Reachable, Tell
+from experiments.run_folder import RunFolder
+from experiments.workers import Workers, children
+
+_SILENT_S = 120.0
+"""A Locust process that tells of each second, and then of none for so long, hangs."""
+
+
+def run_locust(
+    plan_path: Path,
+    overrides: Sequence[str],
+    folder: RunFolder,
+    endpoint: Reachable,
+    tell: Tell,
+    judge: Judge | None,
+    web: bool,
+    workers: Workers | None,
+) -> int:
+    """Start Locust, pass on what it tells, and give its exit code when it has ended.
+
+    Raises:
+        AbreastError: what Locust's process refused, in its words.
+        KeyboardInterrupt: it was interrupted before anything was sent.
+        RuntimeError: it did not start, or had a fault.
+    """
+    read_fd, write_fd = os.pipe()
+    command = child.command(
+        "experiments.traffic",
+        "-f", str(child.ROOT / "locustfile.py"),
+        "--autostart" if web else "--headless", "--only-summary",
+        "--plan", str(plan_path.absolute()),
+        *(part for override in overrides for part in ("--set", override)),
+        "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
+        *(workers.options if workers else ()),
+    )  # fmt: skip
+    clean = {k: v for k, v in endpoint.environment.items() if not k.startswith("LOCUST_")}
+    with (folder.logs / "locust.log").open("wb") as log:
+        locust = subprocess.Popen(
+            command,
+            env=clean,
+            cwd=folder.path,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[write_fd],
+            process_group=0,  # Ctrl-C reaches this process only, which then stops the child
+        )
+    os.close(write_fd)
+    endpoint_died = False
+    decided: Mapping[str, Any] | None = None
+    try:
+
+        def tell_and_watch(message: Mapping[str, Any]) -> None:
+            nonlocal endpoint_died, decided
+            if message["kind"] == "master":
+                start_workers(message["port"])
+                return
+            tell(message)
+            if not endpoint_died and not endpoint.is_alive():
+                endpoint_died = True
+                locust.terminate()
+            if message["kind"] == "progress" and decided is None:
+                decided = look(message["elapsed_s"])
+                if decided is not None:
+                    locust.terminate()
+
+        with (
+            _interrupts_go_to(locust, tell) as interrupts,
+            looks(judge, folder, tell) as look,
+            children(workers, folder, clean, locust, lambda: len(interrupts) > 1) as start_workers,
+        ):
+            error = listen(read_fd, tell_and_watch, lambda: _end_hanging(locust, folder))
+            code = locust.wait()
+    finally:
+        os.close(read_fd)
+        if locust.poll() is None:
+            locust.kill()
+            locust.wait()
+        if locust.stdin:
+            locust.stdin.close()
+    if error is not None:
+        raise error
+    if interrupts and "planned" not in run_folder.read_manifest(folder):
+        raise KeyboardInterrupt
+    if endpoint_died:
+        reason = "The local endpoint ended during the run; see logs/endpoint.log."
+        run_folder.update_manifest(folder, ended_as="aborted", reason=reason)
+    was_stopped = run_folder.read_manifest(folder)["ended_as"] == "interrupted"
+    if decided and was_stopped and not interrupts:
+        said = decided["said"]
+        run_folder.update_manifest(folder, ended_as="stopped", reason=said, decided=decided)
+    if len(interrupts) > 1:
+        run_folder.update_manifest(folder, ended_as="interrupted", reason="Stopped at once.")
+    if "planned" not in run_folder.read_manifest(folder) and code != 0:
+        tail = (folder.logs / "locust.log").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{tail}")
+    return code
+
+
+def listen(read_fd: int, tell: Tell, end_it: Callable[[], None]) -> Exception | None:
+    """Pass on Locust's messages until it closes its end; give the error it could not pass.
+
+    Where it hangs between its first second and its end, `end_it` is called.
+    """
+    error = most_s = None
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(read_fd, selectors.EVENT_READ)
+        while True:
+            # Asked twice: the first time may have passed while this process was stopped.
+            if not selector.select(most_s) and not selector.select(0):
+                end_it()
+                most_s = None
+            data = os.read(read_fd, 65536)
+            if not data:
+                return error
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    continue  # empty, or cut short while this process did not read
+                most_s = {"progress": _SILENT_S, "end": None}.get(message["kind"], most_s)
+                if message["kind"] == "error":
+                    error = _error_of(message)
+                else:
+                    tell(message)
+
+
+def _end_hanging(locust: subprocess.Popen[bytes], folder: RunFolder) -> None:
+    locust.kill()
+    locust.wait()
+    reason = f"The Locust process said nothing for {_SILENT_S:g} s, and was killed."
+    run_folder.update_manifest(folder, ended_as="crashed", reason=reason)
+
+
+def _error_of(message: Mapping[str, Any]) -> Exception:
+    if message["exit_code"] == FAULT:
+        return RuntimeError(message["message"])
+    return AbreastError(message["message"], message["hint"])
+
+
+@contextmanager
+def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[list[int]]:
+    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
+                  "Press Ctrl-C again to stop at once."})  # fmt: skip
+            locust.terminate()
+        else:
+            locust.kill()
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

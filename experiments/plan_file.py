@@ -1,0 +1,111 @@
+"""A plan's file: found, read with what the command line sets, and checked whole.
+
+Every error names the file, the key, the value and the rule, and comes before the first request.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.errors import PlanError, naming
+from experiments.plan import Plan
+from experiments.trace import read_trace, span_s
+from experiments.validation import explain
+
+BUILT_IN = Path(__file__).parent / "plans"
+
+
+def find(plan: str) -> Path:
+    """Find a plan's file: a path, or the name of a built-in plan.
+
+    Raises:
+        PlanError: there is no such file and no such built-in plan.
+    """
+    if plan.endswith(".toml") or "/" in plan:
+        path = Path(plan)
+        if not path.is_file():
+            raise PlanError(f"{plan}: no such file.", f"Built-in plans are {_built_in_names()}.")
+        return path
+    path = BUILT_IN / f"{plan}.toml"
+    if plan.endswith(".endpoint") or not path.is_file():
+        raise PlanError(
+            f'There is no built-in plan "{plan}".',
+            f"Built-in plans are {_built_in_names()}; a plan of your own is given as FILE.toml.",
+        )
+    return path
+
+
+def _built_in_names() -> str:
+    stems = (path.stem for path in sorted(BUILT_IN.glob("*.toml")))
+    return ", ".join(stem for stem in stems if not stem.endswith(".endpoint"))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan and check it; `overrides` are "key.path=value" with TOML values or bare words.
+
+    Raises:
+        PlanError: naming the file, the key, the value and the rule.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}: not valid TOML: {error}.", "Mend that line.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read: {error}.", "Give a readable TOML file.") from None
+    for override in overrides:
+        _apply(table, override)
+    try:
+        return _with_trace(Plan.model_validate(table, context={"is_a_users": True}), path)
+    except ValidationError as error:
+        raise explain(error, str(path), Plan) from None
+
+
+def _with_trace(plan: Plan, path: Path) -> Plan:
+    """Say how long the plan's trace measures, so that the plan as run can be read without it."""
+    traffic = plan.traffic
+    if traffic.trace is None:
+        return plan
+    with naming(path):
+        times_s = read_trace(path.parent / traffic.trace)
+    planned_s = traffic.planned_s if traffic.duration else span_s(times_s)
+    if planned_s <= traffic.warmup:
+        raise PlanError(
+            f"{path}: traffic.trace lasts {planned_s:.3g} s, no longer than traffic.warmup = "
+            f"{traffic.warmup:g} s.",
+            "Give a longer trace, or a shorter warm-up.",
+        )
+    expected = int((times_s < planned_s).sum())
+    if plan.limits is not None and expected > plan.limits.max_requests:
+        raise PlanError(
+            f"{path}: traffic.trace holds {expected:,} requests; limits.max_requests is "
+            f"{plan.limits.max_requests:,}.",
+            "Raise the limit, or shorten the run with traffic.duration.",
+        )
+    table = plan.model_dump(mode="json", exclude_none=True)
+    table["traffic"]["duration"] = planned_s - traffic.warmup
+    return Plan.model_validate(table)
+
+
+def text_as_run(path: Path, overrides: Sequence[str]) -> str:
+    """Give the plan's text, with what the command line set as comments."""
+    notes = "".join(f"# set on the command line: {override}\n" for override in overrides)
+    return path.read_text(encoding="utf-8") + (f"\n{notes}" if notes else "")
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    names = [name.strip() for name in key.split(".")]
+    if not equals or not all(names):
+        raise PlanError(f"--set {override}: not of the form key=value.", "Example: traffic.rate=50")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise PlanError(f"--set {override}: {name} is not a table.", "See the plan's keys.")
+    table[names[-1]] = value
