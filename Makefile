@@ -11,7 +11,7 @@ demo: $(VENV)/runtime
 	$(BIN)/abreast run ab
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone"
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/dev

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from analysis.error_rates import wilson
 from analysis.results.comparison import Answers, AnswersDifference, ArmAnswers
@@ -141,7 +141,7 @@ def _difference(
         reason = "No payload with a label was answered by both arms."
     else:
         differing = only_baseline + only_arm
-        p_value = float(binomtest(only_arm, differing).pvalue) if differing else 1.0
+        p_value = min(1.0, 2 * float(bdtr(min(only_baseline, only_arm), differing, 0.5)))
         if p_value < _ALPHA:
             call = "better" if only_arm > only_baseline else "worse"
         else:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.boundary import Boundary, boundary
 from analysis.probes import Probe, judge_rates, read_probe
+from analysis.rates import judge_rate
 from analysis.render import format as fmt
 from analysis.results.capacity import Capacity, ProbeMade, RateFound
 from analysis.results.report import SCHEMA_VERSION, Report, State, Verdict
@@ -17,8 +18,7 @@ from analysis.results.values import Interval
 from analysis.scaling import described_as, instances_of, scaled_since, suspend
 from analysis.sizing import size
 from analysis.summary import cannot_tell, error_kinds, run_info
-from analysis.validity import validity_of
-from analysis.verdict import EXIT_CODES
+from analysis.verdict import stated
 from experiments import run_folder
 from experiments.errors import RunFolderError
 from experiments.plan import Plan
@@ -168,13 +168,15 @@ def _no_sizing(plan: Plan, arm: str, found: Boundary, instances: int | None) -> 
 
 
 def _made(probe: Probe) -> ProbeMade:
-    seen = probe.observed
+    seen, asked = probe.observed, probe.run.plan.thresholds
+    found = judge_rate(probe.rate_rps, [seen], asked).limits
     return ProbeMade(
         run=probe.run.id,
         rate_rps=probe.rate_rps,
         measured_s=seen.length_s,
         achieved_rps=float((seen.ended_s <= seen.length_s).sum()) / seen.length_s,
         requests=seen.at_s.size,
+        value_ms=next((limit.value_ms for limit in found if limit.limit_ms), None),
         left_out=probe.left_out,
     )
 
@@ -235,13 +237,7 @@ def _verdict(
         context.append(cut_short.format(probe=fmt.duration(plan.capacity_asked.probe)))
     if manifest["ended_as"] != "complete":
         context.append(f"The search is not whole: {manifest.get('reason') or 'it has not ended'}")
-    return Verdict(
-        state=state,
-        validity="INVALID" if state == "untrusted" else validity_of(checks),
-        sentence=sentence,
-        context=tuple(context),
-        exit_code=EXIT_CODES[state],
-    )
+    return stated(state, sentence, context, checks)
 
 
 _LONGER = (

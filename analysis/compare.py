@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,24 +12,22 @@ from analysis.answers import compare_answers
 from analysis.differences import unknown, with_rates, with_ratio
 from analysis.error_rates import ErrorRates, error_rate_difference
 from analysis.looks import settled
-from analysis.noise import MEMORY_S, Refusal, Signs, assumption, draw_signs
+from analysis.noise import Refusal, Signs, assumption, draw_signs, memory_of
 from analysis.over_time import over_time, who_answered
 from analysis.paired import Ramps, band_of, conflict, ramps_of, smoothed_ratio
 from analysis.read import Run
 from analysis.reconcile import cloudwatch_of
 from analysis.render.format import counted
 from analysis.results.comparison import Answers, Difference, ShiftPoint, Smoothed
-from analysis.results.report import SCHEMA_VERSION, Report
+from analysis.results.report import SCHEMA_VERSION, Report, Verdict
+from analysis.results.run import Check
 from analysis.results.values import Estimate, Measure
 from analysis.samples import (
+    Measured,
     Pairs,
-    failures,
-    latencies,
-    latency_rows,
     measure_of,
+    measured,
     measures_of,
-    outcome_rows,
-    pairs,
 )
 from analysis.slo import judge_slo
 from analysis.stopped import stopped
@@ -144,23 +143,17 @@ def compare(run: Run) -> Comparison:
             f"Judge it by its own question: analysis.judge(run), or abreast report {run.path}",
         )
     rows = run.measured
-    memory_s = run.plan.comparison.memory or MEMORY_S
+    memory_s = memory_of(run.plan)
     found = _of_arms(run, rows)
     differences = [_classified(item, run.end_s - run.start_s) for item in holm(found.differences)]
     answers = _answers(run, rows)
-    checks = (*check_run(run), memory_check(run, found.warnings, memory_s))
-    report = Report(
-        schema_version=SCHEMA_VERSION,
-        question="compare",
-        run=run_info(run, rows),
-        verdict=judge(differences, checks, answers),
-        checks=checks,
-        arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
+    checks = (*check_run(run), memory_check(run, found.warnings))
+    report = replace(
+        report_of_run(run, rows, "compare", judge(differences, checks, answers), checks),
         differences=tuple(differences),
         shifts=found.shifts,
         slo=judge_slo(run, rows),
         answers=answers,
-        errors=error_kinds(rows),
         method=(
             *METHOD,
             *([OF_PAIRS] if any(item.smoothed for item in differences) else []),
@@ -168,11 +161,36 @@ def compare(run: Run) -> Comparison:
             f"{assumption(memory_s).capitalize()}.",
         ),
         cannot_tell=(ANOTHER_DEPLOYMENT, *cannot_tell(run)),
+    )
+    return Comparison(report=stopped(run, settled(run, report)))
+
+
+def report_of_run(
+    run: Run,
+    rows: pd.DataFrame,
+    question: Literal["compare", "load"],
+    verdict: Verdict,
+    checks: tuple[Check, ...],
+) -> Report:
+    """Put together what the report of one run holds, whatever was asked; the rest is left empty."""
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        question=question,
+        run=run_info(run, rows),
+        verdict=verdict,
+        checks=checks,
+        arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
+        differences=(),
+        shifts=(),
+        slo=(),
+        answers=None,
+        errors=error_kinds(rows),
+        method=(),
+        cannot_tell=(),
         over_time=over_time(run),
         who_answered=who_answered(run, rows),
         cloudwatch=cloudwatch_of(run),
     )
-    return Comparison(report=stopped(run, settled(run, report)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +202,12 @@ class _Found:
 
 def _of_arms(run: Run, rows: pd.DataFrame) -> _Found:
     signs = draw_signs(np.random.default_rng(_SEED))
-    known, sent = latency_rows(rows), outcome_rows(rows)
+    taken = measured(run, rows)
     found = []
     for arm in run.plan.arms:
         if arm != run.plan.comparison.baseline:
-            found += [_of_latency(run, known, arm, measure, signs) for measure in measures_of(run)]
-            found.append(_Found(differences=tuple(_of_errors(run, sent, arm, signs))))
+            found += [_of_latency(taken, arm, measure, signs) for measure in measures_of(run)]
+            found.append(_Found(differences=tuple(_of_errors(taken, arm, signs))))
     return _Found(
         differences=tuple(item for each in found for item in each.differences),
         shifts=tuple(point for each in found for point in each.shifts),
@@ -197,15 +215,15 @@ def _of_arms(run: Run, rows: pd.DataFrame) -> _Found:
     )
 
 
-def _of_latency(run: Run, known: pd.DataFrame, arm: str, measure: Measure, signs: Signs) -> _Found:
+def _of_latency(taken: Measured, arm: str, measure: Measure, signs: Signs) -> _Found:
     """Compare one measure of latency; service time that stands beside others is not guarded."""
-    asked = run.plan.comparison
-    memory_s = asked.memory or MEMORY_S
+    run, asked = taken.run, taken.run.plan.comparison
+    memory_s = memory_of(run.plan)
     is_first = measure == measures_of(run)[0]
     is_judged = is_first or measure == "first_byte"
     is_paired = is_judged and run.plan.traffic.routing == "paired"
-    timed = latencies(run, known, asked.baseline, arm, measure)
-    paired = pairs(run, known, asked.baseline, arm, measure) if is_paired else None
+    timed = taken.latencies(asked.baseline, arm, measure)
+    paired = taken.pairs(asked.baseline, arm, measure) if is_paired else None
     ramps = ramps_of(paired.latencies.sample) if paired else None
     differences: list[Difference] = []
     warnings: list[str] = []
@@ -263,16 +281,17 @@ def _classified(item: Difference, measured_s: float) -> Difference:
     return replace(item, call=call, reason=reason)
 
 
-def _of_errors(run: Run, sent: pd.DataFrame, arm: str, signs: Signs) -> Iterator[Difference]:
+def _of_errors(taken: Measured, arm: str, signs: Signs) -> Iterator[Difference]:
     """Compare the rates of all failures, and of each kind that there was."""
+    run, rows = taken.run, taken.rows
     baseline = run.plan.comparison.baseline
-    memory_s = run.plan.comparison.memory or MEMORY_S
-    failed = sent[sent["outcome"] != "ok"]
+    memory_s = memory_of(run.plan)
+    failed = rows.loc[~rows["outcome"].isin(["ok", "dropped"]), ["arm", "outcome"]]
     either = failed[failed["arm"].isin([baseline, arm]) | failed["arm"].isna()]
     kinds = list(either["outcome"].astype(str).value_counts().index)
     for kind in (None, *kinds):
         if kind is None or len(kinds) > 1:  # where there is one kind, its rate is that of all
-            sample = failures(run, sent, baseline, arm, kind)
+            sample = taken.failures(baseline, arm, kind)
             found = error_rate_difference(sample, signs=signs, memory_s=memory_s)
         of_kind = either if kind is None else either[either["outcome"] == kind]
         if unnamed := int(of_kind["arm"].isna().sum()):

@@ -7,13 +7,12 @@ window by window. Whichever is less sure decides.
 import math
 from dataclasses import dataclass, replace
 
-from scipy.special import ndtri
-from scipy.stats import beta, binomtest
+from scipy.special import betaincinv, ndtri
 
 from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value, too_short
 from analysis.render.format import counted
-from analysis.results.values import Estimate, Interval
-from analysis.windows import Sample, WindowedArm, differences
+from analysis.results.values import Estimate, Interval, estimate
+from analysis.windows import Rates, Totals, differences
 
 _FEWEST_FAILURES = 5
 
@@ -35,9 +34,7 @@ class ErrorRates:
     reason: str | None = None
 
 
-def error_rate_difference(
-    sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S
-) -> ErrorRates:
+def error_rate_difference(sample: Rates, *, signs: Signs, memory_s: float = MEMORY_S) -> ErrorRates:
     """Judge the difference of two error rates; the sample's values are 1 (failed) and 0.
 
     With fewer than five failures there is no test; the interval then runs between the one-sided
@@ -52,15 +49,11 @@ def error_rate_difference(
     found = replace(found, baseline_rate=baseline.mean, arm_rate=arm.mean)
     if refusal := too_short(sample.span_s, memory_s):
         return replace(found, reason=refusal.reason)
-    value = arm.mean - baseline.mean
+    value, sizes = arm.mean - baseline.mean, (baseline.size, arm.size)
     if found.failed < _FEWEST_FAILURES:
         return replace(
             found,
-            difference=Estimate(
-                value=value,
-                interval=_apart(failures, (baseline.size, arm.size), 0.95),
-                interval_90=_apart(failures, (baseline.size, arm.size), 0.90),
-            ),
+            difference=estimate(value, lambda level: _apart(failures, sizes, level)),
             reason=f"Only {counted(found.failed, 'request')} failed; fewer than "
             f"{_FEWEST_FAILURES} carry no test.",
         )
@@ -76,26 +69,27 @@ def error_rate_difference(
     )
     if isinstance(noise, Refusal):
         return replace(found, reason=noise.reason)
+    from scipy.stats import binomtest  # slow to import, and few runs come here
+
     arm_share = arm.size / (baseline.size + arm.size)
     exact = float(binomtest(failures[1], found.failed, arm_share).pvalue)
     widening = math.sqrt(max(1.0, noise.design_effect))
     return replace(
         found,
-        difference=Estimate(
-            value=value,
-            interval=_newcombe(failures, (baseline.size, arm.size), 0.95, widening),
-            interval_90=_newcombe(failures, (baseline.size, arm.size), 0.90, widening),
-        ),
+        difference=estimate(value, lambda level: newcombe(failures, sizes, level, widening)),
         p_value=max(exact, score_p_value(score, noise, signs)),
         design_effect=noise.design_effect,
     )
 
 
 def wilson(successes: int, n: int, level: float) -> Interval:
-    """Give the score interval of a share: Wilson, E. B. (1927), Probable inference.
+    """Give the score interval of a share; raises ValueError where n is not positive."""
+    low, high = wilson_ends(successes, n, level)
+    return Interval(low=low, high=high, level=level)
 
-    Raises ValueError where n is not positive.
-    """
+
+def wilson_ends(successes: int, n: int, level: float) -> tuple[float, float]:
+    """Give the ends of the same: Wilson, E. B. (1927), Probable inference."""
     if n <= 0:
         raise ValueError("a share of nothing has no interval")
     z = float(ndtri((1 + level) / 2))
@@ -103,43 +97,35 @@ def wilson(successes: int, n: int, level: float) -> Interval:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # At the ends the limit is exactly the share, which rounding would put it beyond.
-    low = 0.0 if successes == 0 else middle - half
-    high = 1.0 if successes == n else middle + half
-    return Interval(low=low, high=high, level=level)
+    return 0.0 if successes == 0 else middle - half, 1.0 if successes == n else middle + half
 
 
-def _newcombe(
-    failures: tuple[int, int], sizes: tuple[int, int], level: float, widening: float
-) -> Interval:
+def newcombe(
+    failures: tuple[int, int], sizes: tuple[int, int], level: float, widening: float = 1.0
+) -> tuple[float, float]:
     """Combine two Wilson intervals into one of the difference.
 
     Newcombe, R. G. (1998), Interval estimation for the difference between independent proportions,
-    method 10. Its arms are made longer by `widening`.
+    method 10, between -1 and 1. Its arms are made longer by `widening`.
     """
     shares = failures[0] / sizes[0], failures[1] / sizes[1]
     (low_a, high_a), (low_b, high_b) = (
-        _ends(wilson(failed, size, level)) for failed, size in zip(failures, sizes, strict=True)
+        wilson_ends(failed, size, level) for failed, size in zip(failures, sizes, strict=True)
     )
     value = shares[1] - shares[0]
     down = widening * math.hypot(shares[1] - low_b, high_a - shares[0])
     up = widening * math.hypot(high_b - shares[1], shares[0] - low_a)
-    return Interval(low=max(value - down, -1.0), high=min(value + up, 1.0), level=level)
+    return max(value - down, -1.0), min(value + up, 1.0)
 
 
-def _apart(failures: tuple[int, int], sizes: tuple[int, int], level: float) -> Interval:
+def _apart(failures: tuple[int, int], sizes: tuple[int, int], level: float) -> tuple[float, float]:
     """Bound the difference by each rate's own one-sided upper limit, the other taken as 0."""
     upper_a, upper_b = (
-        float(beta.ppf((1 + level) / 2, failed + 1, size - failed)) if failed < size else 1.0
+        float(betaincinv(failed + 1, size - failed, (1 + level) / 2)) if failed < size else 1.0
         for failed, size in zip(failures, sizes, strict=True)
     )
-    return Interval(low=-upper_a, high=upper_b, level=level)
+    return -upper_a, upper_b
 
 
-def _failures(arm: WindowedArm) -> int:
+def _failures(arm: Totals) -> int:
     return round(float(arm.sums.sum()))
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    assert interval.low is not None
-    assert interval.high is not None
-    return interval.low, interval.high

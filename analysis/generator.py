@@ -29,6 +29,8 @@ MOST_GC_PAUSE_MS = 50.0
 FEWEST_STARTED = 0.99
 MOST_NEW_CONNECTIONS = 0.05
 MOST_UNEXPLAINED = 0.1
+_ENDS = ("started", "ended")
+_SLICE = 1 << 20
 
 
 def check_generator(run: Run, rows: pd.DataFrame) -> tuple[Check | None, ...]:
@@ -40,25 +42,24 @@ def check_generator(run: Run, rows: pd.DataFrame) -> tuple[Check | None, ...]:
 
 
 def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
-    wanted = ["worker", "slots_busy", "service_ms", "lateness_ms"]
-    sent = rows.loc[rows["outcome"] != "dropped", wanted]
     title = "Generator kept up"
     if rows.empty:
         said = "no request was sent in the measured phase"
         if run.manifest["ended_as"] == "failing":  # which is judged by all of its requests
             return Check("generator", title, "warn", said, "See which arm failed.")
         return Check("generator", title, "fail", said, "Run longer than the warm-up.")
-    free = sent[~_found_no_slot(run, sent)]
-    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(sent["service_ms"].median()))
-    late_requests = int((free["lateness_ms"] > bound_ms).sum())
-    late = late_requests / max(len(free), 1)
+    had_slot = (rows["outcome"] != "dropped") & ~_found_no_slot(run, rows)
+    late_ms = rows.loc[had_slot, "lateness_ms"]
+    bound_ms = max(LATE_MS, LATE_SHARE_OF_MEDIAN * float(rows["service_ms"].median()))
+    late_requests = int((late_ms > bound_ms).sum())
+    late = late_requests / max(len(late_ms), 1)
     cpu = _each_second(run, "cpu")
     most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
     finding = (
         f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
-        f"(p99 {latency(float(free['lateness_ms'].quantile(0.99)))} late); CPU {most_cpu}"
+        f"(p99 {latency(float(late_ms.quantile(0.99)))} late); CPU {most_cpu}"
     )
-    if free.empty:
+    if late_ms.empty:
         finding = f"no request had a free slot to leave late from; CPU {most_cpu}"
     if "locustfile" in run.manifest:
         finding = f"its users send when they like, so nothing is late; CPU {most_cpu}"
@@ -194,32 +195,31 @@ def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
     Little's law, window by window: what is in flight is what came times how long it took. Records
     that are lost, doubled or wrongly timed break it.
     """
-    sent = rows.loc[
-        (rows["outcome"] != "dropped") & rows["ended_ms"].notna(),
-        ["worker", "slots_busy", "scheduled_ms", "started_ms"],
-    ]
-    sent = sent[~_found_no_slot(run, sent)]
-    if len(sent) < WINDOWS or "locustfile" in run.manifest:
+    every = run.requests
+    was_sent = (every["outcome"] != "dropped").to_numpy()
+    had_slot = (rows["outcome"] != "dropped") & ~_found_no_slot(run, rows)
+    is_asked = (had_slot & rows["ended_ms"].notna()).to_numpy()
+    asked = int(is_asked.sum())
+    if asked < WINDOWS or "locustfile" in run.manifest:
         return None
-    every = run.requests.loc[
-        run.requests["outcome"] != "dropped", ["worker", "started_ms", "ended_ms"]
-    ]
-    counted, recorded = np.zeros(WINDOWS), np.zeros(WINDOWS)
+    counted, recorded = np.zeros((2, WINDOWS))
     span_ms = (run.end_s - run.start_s) * 1e3
-    for worker, own in sent.groupby("worker"):
-        all_own = every[every["worker"] == worker]
-        at_ms = own["started_ms"].to_numpy()
-        begun = np.searchsorted(np.sort(all_own["started_ms"].to_numpy()), at_ms)
-        ended = np.searchsorted(np.sort(all_own["ended_ms"].to_numpy()), at_ms)
-        window = ((own["scheduled_ms"] - run.start_s * 1e3) * (WINDOWS / span_ms)).to_numpy()
-        place = np.clip(window.astype(int), 0, WINDOWS - 1)
-        counted += np.bincount(place, own["slots_busy"], WINDOWS)
-        recorded += np.bincount(place, begun - ended, WINDOWS)
-    per_window = len(sent) / WINDOWS
+    for worker in rows["worker"].unique():
+        of_worker = was_sent & (every["worker"] == worker).to_numpy()
+        started, ended = (np.sort(every[f"{of}_ms"].to_numpy()[of_worker]) for of in _ENDS)
+        own = np.flatnonzero(is_asked & (rows["worker"] == worker).to_numpy())
+        for part in np.array_split(own, own.size // _SLICE + 1):
+            at_ms = rows["started_ms"].to_numpy()[part]
+            in_flight = np.searchsorted(started, at_ms) - np.searchsorted(ended, at_ms)
+            due_ms = rows["scheduled_ms"].to_numpy()[part] - run.start_s * 1e3
+            place = np.clip((due_ms * (WINDOWS / span_ms)).astype(int), 0, WINDOWS - 1)
+            counted += np.bincount(place, rows["slots_busy"].to_numpy()[part], WINDOWS)
+            recorded += np.bincount(place, in_flight, WINDOWS)
+    per_window = asked / WINDOWS
     unexplained = np.abs(counted - recorded) / np.maximum(np.maximum(counted, recorded), per_window)
     wrong = int((unexplained > MOST_UNEXPLAINED).sum())
     title = "Requests in flight explained"
-    means = (number(total.sum() / len(sent), 3) for total in (counted, recorded))
+    means = (number(total.sum() / asked, 3) for total in (counted, recorded))
     finding = "{} on average, and {} by the records".format(*means)
     if wrong == 0:
         return Check("in_flight", title, "ok", finding)

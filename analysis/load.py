@@ -1,27 +1,27 @@
 """Does every arm keep its SLO under this load: the report of a load test, and its verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from analysis.compare import OF_STREAMS
-from analysis.noise import MEMORY_S, guard_of
-from analysis.over_time import over_time, who_answered
+from analysis.compare import OF_STREAMS, report_of_run
+from analysis.noise import assumption, guard_of, memory_of
 from analysis.read import Run
-from analysis.reconcile import cloudwatch_of
 from analysis.render import format as fmt
-from analysis.results.report import SCHEMA_VERSION, Report, State, Verdict
+from analysis.results.report import Report, State, Verdict
 from analysis.results.run import Check, SloResult
 from analysis.slo import judge_slo
-from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info, with_cost
-from analysis.validity import check_run, memory_check, validity_of
-from analysis.verdict import EXIT_CODES, untrusted
+from analysis.summary import cannot_tell
+from analysis.validity import check_run, memory_check
+from analysis.verdict import stated, untrusted
 
 METHOD = (
     "A request misses a latency limit unless a good answer came within it, so one that failed or "
     "was dropped misses every limit; a percentile is kept where no more than its share miss.",
     "Requests close in time share their luck, so the interval of the share missed comes from how "
     "it varies between stretches of the run (Korn and Graubard 1998, at ten and at five stretches; "
-    "on runs under 600 s also from slow cosines). Each of its ends is meant to hold at 95 %; how "
-    "often it does not, on streams of known truth, is measured and published.",
+    "on runs shorter than 60 times what noise lasts also from slow cosines). Each of its ends is "
+    "meant to hold at 95 %; how often it does not, on streams of known truth, is measured and "
+    "published.",
     "A limit is met where the whole interval lies at or below what is allowed, and broken where it "
     "lies above, at 95 % for all limits together. In stretches of a given length it is broken "
     "where one holds more misses than chance gives, at 5 % over all of them.",
@@ -29,7 +29,7 @@ METHOD = (
 RARE = (
     "Whether a slow episode too rare for this run to meet would break the SLO: near saturation a "
     "percentile hangs on a few of them, and only more or longer runs show it. Noise that lasts "
-    "longer than 10 s makes the intervals too narrow, too."
+    "longer than it is taken to makes the intervals too narrow, too."
 )
 
 
@@ -37,25 +37,19 @@ def load_test(run: Run) -> Report:
     """Judge a run by its plan's SLO."""
     rows = run.measured
     results = judge_slo(run, rows)
-    label = ["short run"] if guard_of(run.end_s - run.start_s, MEMORY_S) == "E2" else []
+    memory_s = memory_of(run.plan)
+    label = ["short run"] if guard_of(run.end_s - run.start_s, memory_s) == "E2" else []
     checks = (*check_run(run), memory_check(run, label))
-    return Report(
-        schema_version=SCHEMA_VERSION,
-        question="load",
-        run=run_info(run, rows),
-        verdict=_verdict(run, results, checks),
-        checks=checks,
-        arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
-        differences=(),
-        shifts=(),
+    verdict = _verdict(run, results, checks)
+    return replace(
+        report_of_run(run, rows, "load", verdict, checks),
         slo=results,
-        answers=None,
-        errors=error_kinds(rows),
-        method=(*METHOD, *([OF_STREAMS] if run.plan.is_streamed else [])),
+        method=(
+            *METHOD,
+            *([OF_STREAMS] if run.plan.is_streamed else []),
+            f"{assumption(memory_s).capitalize()}.",
+        ),
         cannot_tell=(RARE, *cannot_tell(run)),
-        over_time=over_time(run),
-        who_answered=who_answered(run, rows),
-        cloudwatch=cloudwatch_of(run),
     )
 
 
@@ -63,13 +57,8 @@ def _verdict(run: Run, results: Sequence[SloResult], checks: Sequence[Check]) ->
     if refusal := untrusted(checks):
         return refusal
     calls = {result.call for result in results}
-    state: State
-    if "broken" in calls:
-        state, decisive = "broken", ["broken"]
-    elif calls & {"undecided", "refused"}:
-        state, decisive = "undecided", ["undecided", "refused"]
-    else:
-        state, decisive = "met", ["met"]
+    state: State = "met" if calls == {"met"} else "broken" if "broken" in calls else "undecided"
+    decisive = ("undecided", "refused") if state == "undecided" else (state,)
     fitting = [result for result in results if result.call in decisive]
     chosen = max(fitting, key=lambda r: r.missed / max(r.requests, 1) / r.allowed)
     arms = fmt.joined(list(dict.fromkeys(result.arm for result in results)))
@@ -79,17 +68,12 @@ def _verdict(run: Run, results: Sequence[SloResult], checks: Sequence[Check]) ->
         "undecided": f"Cannot tell yet whether {chosen.arm} keeps the SLO: {_found_words(chosen)}.",
     }[state]
     others = [r for r in results if r.call != "met" and r is not chosen]
-    return Verdict(
-        state=state,
-        validity=validity_of(checks),
-        sentence=sentence,
-        context=(
-            *([str(run.manifest["reason"])] if run.manifest["ended_as"] == "stopped" else []),
-            *([chosen.reason] if chosen.reason else []),
-            *(f"{r.arm}: {_found_words(r)}." for r in others),
-        ),
-        exit_code=EXIT_CODES[state],
+    context = (
+        *([str(run.manifest["reason"])] if run.manifest["ended_as"] == "stopped" else []),
+        *([chosen.reason] if chosen.reason else []),
+        *(f"{r.arm}: {_found_words(r)}." for r in others),
     )
+    return stated(state, sentence, context, checks)
 
 
 def _kept_words(results: Sequence[SloResult]) -> str:

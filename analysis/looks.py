@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.differences import unknown
 from analysis.error_rates import error_rate_difference
-from analysis.noise import MEMORY_S, Refusal, measure_noise, precision
+from analysis.noise import Refusal, measure_noise, memory_of, precision
 from analysis.read import Run, read_run
 from analysis.render import format as fmt
 from analysis.results.comparison import Difference
@@ -22,11 +22,8 @@ from analysis.results.report import Report
 from analysis.results.values import Estimate, Interval
 from analysis.samples import (
     Latencies,
-    failures,
-    latencies,
-    latency_rows,
     measure_of,
-    outcome_rows,
+    measured,
 )
 from analysis.sequential import (
     ALPHA,
@@ -42,11 +39,10 @@ from analysis.sequential import (
     t_p_value,
     t_p_value_of,
     window_s,
-    window_scores,
 )
-from analysis.swap import SwapTest, mean_test, quantile_test
+from analysis.swap import SwapTest, score_of, swap_test
 from analysis.verdict import classify, judge
-from analysis.windows import WINDOWS, Sample, differences
+from analysis.windows import WINDOWS, Rates, differences
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
 from experiments.units import quantile_of
@@ -103,7 +99,7 @@ class Watch:
 def planned_looks(plan: Plan) -> str:
     """Say when a plan's looks are, and before which moment none decides."""
     at_s = [plan.traffic.measured_s * (number + 1) / LOOKS for number in range(LOOKS)]
-    first_s = 6 * (plan.comparison.memory or MEMORY_S)
+    first_s = 6 * memory_of(plan)
     return (
         f"after {fmt.joined([f'{each:g} s' for each in at_s])} measured; none decides before "
         f"{first_s:g} s, six times as long as noise is taken to last"
@@ -149,8 +145,8 @@ class _Judged:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._known, self._sent = latency_rows(run.measured), outcome_rows(run.measured)
-        self._memory_s = run.plan.comparison.memory or MEMORY_S
+        self._taken = measured(run, run.measured)
+        self._memory_s = memory_of(run.plan)
         self._comparisons = len(_guarded(run.plan))
         self._samples: dict[tuple[str, str, float], Latencies] = {}
 
@@ -185,7 +181,7 @@ class _Judged:
             sample, quantile, windows=windows, log_ratio=test.log_ratio, alpha=alpha
         )
         estimate = Estimate(value=math.exp(test.log_ratio), interval=interval, interval_90=interval)
-        evidence = log_e_value(window_scores(sample, quantile)[:windows], alpha)
+        evidence = log_e_value(score_of(sample, quantile)(0.0)[:windows], alpha)
         return self._called(item, test, estimate, math.exp(-max(evidence, 0)), self._comparisons)
 
     def _called(
@@ -207,11 +203,13 @@ class _Judged:
 
     def _errors_at(self, item: Difference, level: float, own: float) -> Difference:
         kind = item.metric.partition(".")[2] or None
-        sample = failures(self._run, self._sent, item.baseline, item.arm, kind)
+        sample = self._taken.failures(item.baseline, item.arm, kind)
         found = error_rate_difference(sample, signs=_NO_SIGNS, memory_s=self._memory_s)
-        outcome = self._sent["outcome"]
-        failed = self._sent[outcome != "ok" if kind is None else outcome == kind]
-        if found.difference is None or failed["arm"].isna().any():
+        rows = self._taken.rows
+        is_failed = ~rows["outcome"].isin(["ok", "dropped"])
+        if kind is not None:
+            is_failed = rows["outcome"] == kind
+        if found.difference is None or rows.loc[is_failed, "arm"].isna().any():
             return replace(item, call="refused", difference=None)
         value, usual = found.difference.value, found.difference.interval
         p = None if found.p_value is None else self._p_value_of(sample)
@@ -232,7 +230,7 @@ class _Judged:
             )
         )
 
-    def _p_value_of(self, sample: Sample) -> float:
+    def _p_value_of(self, sample: Rates) -> float:
         arms = sample.baseline.counts, sample.baseline.sums, sample.arm.counts, sample.arm.sums
         score = differences(*arms)
         noise = measure_noise(
@@ -247,17 +245,15 @@ class _Judged:
 
     def _test(self, item: Difference) -> SwapTest | Refusal:
         timed, quantile = self._latencies(item, self._run.end_s), quantile_of(item.metric)
-        if refusal := timed.hidden(quantile):
-            return refusal
-        if quantile is None:
-            return mean_test(timed.sample, signs=_NO_SIGNS, memory_s=self._memory_s)
-        return quantile_test(timed.sample, quantile, signs=_NO_SIGNS, memory_s=self._memory_s)
+        return timed.hidden(quantile) or swap_test(
+            timed.sample, quantile, signs=_NO_SIGNS, memory_s=self._memory_s
+        )
 
     def _latencies(self, item: Difference, end_s: float) -> Latencies:
         key = item.arm, item.measure, end_s
         if key not in self._samples:
-            run = _up_to(self._run, end_s)
-            self._samples[key] = latencies(run, self._known, item.baseline, item.arm, item.measure)
+            taken = measured(_up_to(self._run, end_s), self._taken.rows)
+            self._samples[key] = taken.latencies(item.baseline, item.arm, item.measure)
         return self._samples[key]
 
 

@@ -19,6 +19,7 @@ from numpy.random import Generator
 from scipy.special import stdtr
 
 from analysis.windows import WINDOWS, Floats, merged
+from experiments.plan import Plan
 
 Signs = Floats
 """FLIPS x WINDOWS random signs, column by column in memory."""
@@ -99,6 +100,11 @@ def precision(tail_requests: int) -> Precision:
     if tail_requests >= 50:
         return "enough"
     return "imprecise" if tail_requests >= 20 else "refused"
+
+
+def memory_of(plan: Plan) -> float:
+    """How long a plan takes noise to last."""
+    return (plan.compare and plan.compare.memory) or MEMORY_S
 
 
 def assumption(memory_s: float) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from analysis.read import Run
 from analysis.results.seen import Asked, Heat, OverTime, Routed, WhoAnswered
@@ -129,6 +128,8 @@ def who_answered(run: Run, rows: pd.DataFrame) -> WhoAnswered | None:
 
 
 def _routed(variant: str, weight: float, own: Ints, all_of: Ints) -> Routed:
+    from scipy.stats import binom  # slow to import, and for weighted routing only
+
     low, high = (
         np.asarray(binom.ppf(q, all_of, weight)) for q in ((1 - _BAND) / 2, (1 + _BAND) / 2)
     )

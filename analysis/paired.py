@@ -10,35 +10,44 @@ every latency changes by one factor that is the ratio of the quantiles; elsewher
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 
 from analysis.noise import MEMORY_S, Refusal, Signs, precision
 from analysis.results.values import Estimate
 from analysis.swap import Swap, SwapTest, beyond, ratio_test, with_intervals
-from analysis.windows import Floats, Sample, WindowedArm
+from analysis.windows import Floats, Ints, Sample, WindowedArm, ranks
 
 _NARROWEST = 1e-6
 """The half-width of a band whose ends are tied: the score then jumps in all but name."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ramp:
-    """One arm's log latencies in ascending order, and their running sums, window after window."""
+class _Ramp(NamedTuple):
+    """One arm's log latencies, all of them and window by window, with the running sums of each."""
 
-    arm: WindowedArm
     logs: Floats
     sums: Floats
+    parts: tuple[Floats, ...]
+    sums_by_part: Floats
+    ends: Ints
+
+    def total_beyond(self, middle: float, half: float) -> float:
+        """How many values lie above `middle`; those nearer than `half` in part."""
+        first, last = np.searchsorted(self.logs, (middle - half, middle + half))
+        return float(_above(middle, half, first, last, self.sums, self.logs.size))
 
     def beyond(self, middle: float, half: float) -> Floats:
-        """How many values lie above `middle`, per window; those nearer than `half` in part."""
-        first, last = np.searchsorted(self.logs, (middle - half, middle + half))
-        begin, end = self.arm.first_places(int(first)), self.arm.first_places(int(last))
-        inside = end - begin
-        above = np.cumsum(self.arm.counts) - end
-        distance = self.sums[end] - self.sums[begin] - inside * middle
-        return np.asarray(above + inside / 2 + distance / (2 * half))
+        """The same per window."""
+        begins = np.concatenate([[0], self.ends[:-1]])
+        first, last = (begins + ranks(self.parts, at) for at in (middle - half, middle + half))
+        return np.asarray(_above(middle, half, first, last, self.sums_by_part, self.ends))
+
+
+def _above(middle: float, half: float, first: Any, last: Any, sums: Floats, end: Any) -> Any:
+    inside = last - first
+    distance = sums[last] - sums[first] - inside * middle
+    return end - last + inside / 2 + distance / (2 * half)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +85,8 @@ def smoothed_test(
     ramps: Ramps, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> SwapTest | Refusal:
     """The test behind `smoothed_ratio`, without its intervals."""
+    from scipy.optimize import brentq  # slow to import, and short runs do not come here
+
     pairs, baseline, arm = ramps.pairs, ramps.baseline, ramps.arm
     tail_requests = beyond(pairs, quantile)
     if precision(tail_requests) == "refused":
@@ -89,7 +100,7 @@ def smoothed_test(
         """Where the share of the arms' values beyond is that of the quantile."""
 
         def surplus(at: float) -> float:
-            found = sum(float(ramp.beyond(at + by, half).sum()) for ramp, by in shifted)
+            found = sum(ramp.total_beyond(at + by, half) for ramp, by in shifted)
             return found / (len(shifted) * size) - share
 
         low = min(ramp.logs[0] - by for ramp, by in shifted) - half
@@ -120,9 +131,9 @@ def conflict(raw: Estimate, smoothed: Estimate) -> str | None:
 
 def _ramp(arm: WindowedArm) -> _Ramp:
     with np.errstate(divide="ignore"):  # a latency of 0, which is refused later
-        logs = np.log(arm.ordered)
-    by_place = logs[arm.places % arm.size]
-    return _Ramp(arm, logs, np.concatenate([[0.0], np.cumsum(by_place)]))
+        logs, parts = np.log(arm.ordered), tuple(np.log(part) for part in arm.parts)
+    sums, sums_by_part = (np.cumsum(np.concatenate([[0.0], *of])) for of in ([logs], parts))
+    return _Ramp(logs, sums, parts, sums_by_part, np.cumsum([part.size for part in parts]))
 
 
 def _half_width(pairs: Sample, quantile: float) -> float:

@@ -9,10 +9,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from analysis.compare import LATENCY_METRICS
-from analysis.noise import MEMORY_S, Refusal, draw_signs
+from analysis.noise import Refusal, draw_signs, memory_of
 from analysis.read import Run
 from analysis.results.values import Measure
-from analysis.samples import Latencies, latencies, latency_rows, measure_of
+from analysis.samples import Latencies, measure_of, measured
 from analysis.scatter import (
     ALIKE,
     FOUND,
@@ -34,7 +34,6 @@ from experiments.units import is_of_first_byte
 DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
 
 _Ratio = Callable[[str], Swap | Refusal]
-_SHORTEST_FOR_SLO_S = 6 * MEMORY_S  # limits are judged by that memory, whatever the plan says
 _BEST_SPREAD = 0.1
 """Of log latency at its evenest, a p99 a quarter above the median: one fixed computation on an idle
 machine. Nearly every endpoint spreads more, so a margin out of reach at this is so everywhere."""
@@ -84,7 +83,7 @@ def power_of_plan(plan: Plan, *, spread: float = 0.5, design_effect: float = IND
     Raises:
         PlanError: the plan compares nothing, or does not say its rate.
     """
-    rates = _planned_rates(plan)
+    rates = planned_rates(plan)
     if rates is None:
         raise PlanError(
             "The plan does not say its rate: requests arrive as in a trace, or when users send.",
@@ -97,7 +96,7 @@ def power_of_plan(plan: Plan, *, spread: float = 0.5, design_effect: float = IND
         f"It is taken that log latency is normal with a standard deviation of {spread:g}, and that "
         f"the design effect is {design_effect:g}. An earlier run knows better: --like RUN.",
         lambda pair, _, metric: lognormal(
-            metric, pair, spread=spread, design_effect=design_effect, memory_s=_memory_s(plan)
+            metric, pair, spread=spread, design_effect=design_effect, memory_s=memory_of(plan)
         ),
     )
 
@@ -128,7 +127,7 @@ def power_of_plan_like(plan: Plan, run: Run) -> Power:
     Raises:
         PlanError: the plan or the run's plan compares nothing, or the run is of no streams.
     """
-    _require_comparison(plan)
+    require_comparison(plan)
     if any(map(is_of_first_byte, plan.comparison.margins)) and not run.plan.is_streamed:
         raise PlanError(
             f"{run.path}: its answers came whole, so it says nothing of a stream's first byte.",
@@ -145,7 +144,7 @@ def power_of_plan_like(plan: Plan, run: Run) -> Power:
     return _power(
         plan,
         plan.traffic.measured_s,
-        _planned_rates(plan) or _measured_rates(run),
+        planned_rates(plan) or _measured_rates(run),
         f"It is taken to be as noisy as {run.id}.",
         noisiest,
     )
@@ -158,7 +157,7 @@ def _power(
     basis: str,
     scatter: Callable[[Rates, str, str], Scatter],
 ) -> Power:
-    _require_comparison(plan)
+    require_comparison(plan)
     guarded = plan.comparison.guarded
     baseline = plan.comparison.baseline
     latency_metrics = dict.fromkeys((*LATENCY_METRICS, *plan.comparison.margins))
@@ -185,7 +184,7 @@ def _power(
         error_rate=shortest(
             lambda length_s: fewest_rps * length_s >= without_a_failure,
             fewest_rps,
-            _memory_s(plan),
+            memory_of(plan),
         ),
     )
 
@@ -213,14 +212,14 @@ def _metric_power(
 
 def _ratios(run: Run) -> dict[str, _Ratio]:
     """Give for each arm but the baseline what finds the ratio of a metric."""
-    _require_comparison(run.plan, f"{run.path}: ")
+    require_comparison(run.plan, f"{run.path}: ")
     signs = draw_signs(np.random.default_rng(0))
-    baseline, memory_s = run.plan.comparison.baseline, _memory_s(run.plan)
-    known = latency_rows(run.measured)
+    baseline, memory_s = run.plan.comparison.baseline, memory_of(run.plan)
+    taken = measured(run, run.measured)
 
     @cache
     def sample(arm: str, measure: Measure) -> Latencies:
-        return latencies(run, known, baseline, arm, measure)
+        return taken.latencies(baseline, arm, measure)
 
     def ratio(arm: str, metric: str) -> Swap | Refusal:
         timed = sample(arm, measure_of(run.plan, metric))
@@ -232,10 +231,11 @@ def _ratios(run: Run) -> dict[str, _Ratio]:
 def _scatter(run: Run, arm: str, metric: str, ratios: dict[str, _Ratio]) -> Scatter:
     rates, span_s = _measured_rates(run), run.end_s - run.start_s
     pair = Rates(rates[run.plan.comparison.baseline], rates[arm])
-    return observed(metric, ratios[arm](metric), pair, span_s, _memory_s(run.plan))
+    return observed(metric, ratios[arm](metric), pair, span_s, memory_of(run.plan))
 
 
-def _require_comparison(plan: Plan, where: str = "") -> None:
+def require_comparison(plan: Plan, where: str = "") -> None:
+    """Raise PlanError where a plan compares nothing."""
     if plan.compare is None:
         raise PlanError(
             f"{where}The plan compares nothing: it has no [compare].",
@@ -245,7 +245,8 @@ def _require_comparison(plan: Plan, where: str = "") -> None:
         )
 
 
-def _planned_rates(plan: Plan) -> dict[str, float] | None:
+def planned_rates(plan: Plan) -> dict[str, float] | None:
+    """Give each arm's requests a second; `None`: the plan does not say."""
     total_rps = plan.traffic.rate_rps
     if total_rps is None:
         return None
@@ -261,16 +262,12 @@ def _measured_rates(run: Run) -> dict[str, float]:
     return {arm: max(int(counts.get(arm, 0)), 1) / length_s for arm in run.plan.arms}
 
 
-def _memory_s(plan: Plan) -> float:
-    return plan.comparison.memory or MEMORY_S
-
-
 def foreseen(plan: Plan) -> tuple[str, ...]:
     """Say which guarded metrics cannot reach a verdict at the planned rate and duration."""
     measured_s, said = plan.traffic.measured_s, []
     if plan.question not in ("compare", "load"):  # others judge many runs together
         return ()
-    shortest_s = 6 * _memory_s(plan) if plan.question == "compare" else _SHORTEST_FOR_SLO_S
+    shortest_s = 6 * memory_of(plan)
     if measured_s < shortest_s:
         said.append(
             f"Note: {measured_s:g} s are measured; below {shortest_s:g} s there is no verdict, "
@@ -282,7 +279,7 @@ def foreseen(plan: Plan) -> tuple[str, ...]:
             f"{2 * shortest_s:g} s is marked as that of a short run."
         )
     said += _foreseen_of_slo(plan)
-    rates = _planned_rates(plan)
+    rates = planned_rates(plan)
     if rates is None or plan.question != "compare":
         return tuple(said)
     smallest, next_rps = sorted(rates.values())[:2]
@@ -335,10 +332,10 @@ def _foreseen_of_slo(plan: Plan) -> list[str]:
         where = f" in {asked.phase}" if asked.phase else ""
         limit = f"the {asked.metric} limit of {asked.arm}{where}"
         length_s = spans[asked.phase] if asked.phase else plan.traffic.measured_s
-        if asked.phase and asked.window_s is None and length_s < _SHORTEST_FOR_SLO_S:
+        if asked.phase and asked.window_s is None and length_s < 6 * memory_of(plan):
             said.append(
                 f"Note: {limit} will end in cannot tell: {length_s:g} s are fewer than "
-                f"{_SHORTEST_FOR_SLO_S:g} s."
+                f"{6 * memory_of(plan):g} s."
             )
         elif (rate_rps := _rate_rps(plan, asked.phase)) is not None:
             stretch_s = asked.window_s or length_s

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.noise import memory_of
 from analysis.rates import Observed, judge_rate
 from analysis.read import JUDGED, Run, read_run
 from analysis.results.capacity import RateCall, RateFound
@@ -99,7 +100,8 @@ def judge_rates(probes: Sequence[Probe]) -> tuple[RateFound, ...]:
     rates = []
     for rate_rps, own in sorted(by_rate.items()):
         kept = [probe.observed for probe in own if probe.left_out is None]
-        found = judge_rate(rate_rps, kept, own[0].run.plan.thresholds)
+        plan = own[0].run.plan
+        found = judge_rate(rate_rps, kept, plan.thresholds, memory_of(plan))
         if any(probe.is_invalid for probe in own):
             found = replace(found, call="invalid")
         elif not kept or (found.call == "fail" and 2 * len(kept) <= len(own)):

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.clustered import clustered_share
+from analysis.clustered import ClusteredShare, clustered_share
+from analysis.noise import MEMORY_S
 from analysis.results.capacity import LimitAtRate, RateCall, RateFound
 from analysis.results.values import Interval, SloCall
 from analysis.windows import Floats
@@ -40,7 +42,10 @@ class Observed(NamedTuple):
 
 
 def judge_rate(
-    rate_rps: float, probes: Sequence[Observed], asked: Sequence[Threshold]
+    rate_rps: float,
+    probes: Sequence[Observed],
+    asked: Sequence[Threshold],
+    memory_s: float = MEMORY_S,
 ) -> RateFound:
     """Judge every limit over all probes of a rate; without a request nothing is told.
 
@@ -49,7 +54,7 @@ def judge_rate(
     While a queue grows, met limits are not yet a pass.
     """
     seen = _joined(probes)
-    limits = [_limit(each, seen, len(asked)) for each in asked if seen.at_s.size]
+    limits = [_limit(each, seen, len(asked), memory_s) for each in asked if seen.at_s.size]
     growth = [_growth(probe) for probe in probes]
     saturated = sum(each is not None and each > MOST_GROWTH for each in growth)
     calls = {limit.call for limit in limits}
@@ -84,12 +89,12 @@ def _joined(probes: Sequence[Observed]) -> Observed:
     )
 
 
-def _limit(asked: Threshold, seen: Observed, limits: int) -> LimitAtRate:
+def _limit(asked: Threshold, seen: Observed, limits: int, memory_s: float) -> LimitAtRate:
     if is_of_first_byte(asked.metric):
         seen = seen._replace(latency_ms=seen.ttfb_ms)
     worst_ms = np.inf if asked.limit_ms is None else asked.limit_ms
     missed = (seen.latency_ms > worst_ms) | np.isinf(seen.latency_ms)
-    found = clustered_share(seen.at_s, missed.astype(float), start_s=0.0, end_s=seen.length_s)
+    found = _share(seen, missed, memory_s)
     low, high = found.bounds(LEVEL)
     call: SloCall = "undecided"
     if high <= asked.allowed:
@@ -99,7 +104,7 @@ def _limit(asked: Threshold, seen: Observed, limits: int) -> LimitAtRate:
     value_ms, value_interval = None, None
     if asked.limit_ms is not None:
         value_ms = quantile_ms(seen.latency_ms, 1 - asked.allowed)
-        value_interval = _value_interval(seen, asked.allowed)
+        value_interval = _value_interval(seen, asked.allowed, memory_s)
     return LimitAtRate(
         metric=asked.metric,
         limit_ms=asked.limit_ms,
@@ -113,17 +118,22 @@ def _limit(asked: Threshold, seen: Observed, limits: int) -> LimitAtRate:
     )
 
 
-def _value_interval(seen: Observed, beyond: float) -> Interval:
+def _value_interval(seen: Observed, beyond: float, memory_s: float) -> Interval:
     """Give the interval of the latency that a share lies beyond (Woodruff 1952)."""
     latency_ms = seen.latency_ms
     value_ms = float(np.quantile(latency_ms, 1 - beyond, method="inverted_cdf"))
-    is_beyond = ((latency_ms > value_ms) | np.isinf(latency_ms)).astype(float)
-    share = clustered_share(seen.at_s, is_beyond, start_s=0.0, end_s=seen.length_s)
-    low, high = share.bounds(LEVEL)
+    is_beyond = (latency_ms > value_ms) | np.isinf(latency_ms)
+    low, high = _share(seen, is_beyond, memory_s).bounds(LEVEL)
     return Interval(
         low=quantile_ms(latency_ms, max(1 - high, 0.0)),
         high=quantile_ms(latency_ms, min(1 - low, 1.0)) if low > 0 else None,
         level=2 * LEVEL - 1,
+    )
+
+
+def _share(seen: Observed, counted: NDArray[np.bool_], memory_s: float) -> ClusteredShare:
+    return clustered_share(
+        seen.at_s, counted.astype(float), start_s=0.0, end_s=seen.length_s, memory_s=memory_s
     )
 
 

@@ -5,13 +5,14 @@ go, and its counts say what is not there.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiments import run_folder
@@ -27,6 +28,7 @@ JUDGED = (
 )  # fmt: skip
 """The columns of a record that a verdict rests on."""
 _PART = 100_000
+_DAMAGE = (OSError, pa.ArrowException, KeyError, ValueError)
 _OF_STREAMS = ("first_byte_ns", "chunks", "longest_gap_ns")
 _REPEATED = [
     "phase", "arm", "variant_asked", "variant_invoked", "outcome", "error", "content_type",
@@ -85,7 +87,8 @@ class Run:
         """The first request to each target, with the columns of `requests`; none is judged."""
         path = RunFolder(self.path).cold
         table = run_folder.read_stream(path)[0] if path.is_file() else None
-        return _in_milliseconds((SCHEMA.empty_table() if table is None else table).to_pandas())
+        table = SCHEMA.empty_table() if table is None else table
+        return _with_durations(_frame(table.column_names, table.column), self.plan)
 
     @property
     def decided(self) -> dict[str, Any] | None:
@@ -124,17 +127,15 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
         plan = Plan.model_validate(manifest["plan"])
         if columns is not None and plan.is_streamed:
             columns = (*columns, *_OF_STREAMS)
-        table = _table(folder.requests, folder, "requests", SCHEMA, columns)
-        health = _table(folder.health, folder, "health", HEALTH_SCHEMA)
+        requests = _frame(*_records(folder, columns))
+        health = _health(folder)
         labels = _labels(folder)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise RunFolderError(
-            f"{path}: damaged: {error}", "Make the run again, or restore the folder."
-        ) from None
-    _refuse_lost_files(folder, manifest, table.num_rows)
-    table = _in_order(table)
-    # Column by column, each let go of when it is converted.
-    requests = _requests(table.to_pandas(split_blocks=True, self_destruct=True), plan)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    _refuse_lost_files(folder, manifest, len(requests))
+    requests = _with_durations(requests, plan)
+    if not requests["seq"].is_monotonic_increasing:  # those of an ended run are sorted on disk
+        requests = requests.sort_values("seq", kind="stable", ignore_index=True)
     pa.default_memory_pool().release_unused()
     dropped = int((requests["outcome"] == "dropped").sum())
     counts = manifest.get("counts") or run_folder.account(
@@ -148,7 +149,7 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
         plan=plan,
         manifest=manifest,
         requests=requests,
-        health=health.to_pandas(),
+        health=health,
         labels=labels,
         counts=counts,
     )
@@ -168,23 +169,13 @@ def read_requests(path: str | Path) -> Iterator[pd.DataFrame]:
             file = pq.ParquetFile(folder.requests)
             rows, parts = file.metadata.num_rows, file.iter_batches(_PART)
         else:
-            table = _in_order(_table(folder.requests, folder, "requests", SCHEMA))
+            table = _streamed(folder, "requests", SCHEMA).sort_by("seq")
             rows, parts = table.num_rows, iter(table.to_batches(_PART))
         _refuse_lost_files(folder, manifest, rows)
         for part in parts if rows else [SCHEMA.empty_table()]:
-            yield _requests(part.to_pandas(), plan)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise RunFolderError(
-            f"{path}: damaged: {error}", "Make the run again, or restore the folder."
-        ) from None
-
-
-def _requests(requests: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    requests = _in_milliseconds(requests)
-    if plan.is_streamed:
-        from_ms = requests["started_ms" if plan.traffic.is_closed else "scheduled_ms"]
-        requests["ttfb_ms"] = requests["first_byte_ms"].fillna(requests["ended_ms"]) - from_ms
-    return requests
+            yield _with_durations(_frame(part.schema.names, part.column), plan)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
 
 
 def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:
@@ -203,28 +194,46 @@ def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -
         )
 
 
-def _table(
-    path: Path,
-    folder: RunFolder,
-    kind: str,
-    schema: pa.Schema,
-    columns: Sequence[str] | None = None,
-) -> pa.Table:
-    wanted = None if columns is None else list(columns)
-    if path.is_file():
-        repeated = _REPEATED if wanted else None
-        return pq.read_table(path, columns=wanted, read_dictionary=repeated, memory_map=True)
-    streams = folder.raw.glob(f"{kind}-*.arrows")
-    read = (run_folder.read_stream(file, schema)[0] for file in streams)
+def _damaged(path: str | Path, error: Exception) -> RunFolderError:
+    return RunFolderError(f"{path}: damaged: {error}", "Make the run again, or restore the folder.")
+
+
+_Read = Callable[[str], pa.Array | pa.ChunkedArray]
+"""Gives a column of the records by its name."""
+
+
+def _records(folder: RunFolder, columns: Sequence[str] | None) -> tuple[Sequence[str], _Read]:
+    """Give what reads the records, one column at a time, so that few are held twice."""
+    names = columns or SCHEMA.names
+    if not folder.requests.is_file():
+        return names, _streamed(folder, "requests", SCHEMA).column
+    repeated = _REPEATED if columns else None
+    file = pq.ParquetFile(folder.requests, read_dictionary=repeated, memory_map=True)
+    return names, lambda name: file.read([name]).column(name)
+
+
+def _frame(names: Iterable[str], read: _Read) -> pd.DataFrame:
+    """Read columns as pandas has them; times, which are at the end, in milliseconds."""
+    timed = [name for name in names if name.endswith("_ns")]
+    columns = {name: read(name).to_pandas() for name in names if name not in timed}
+    for name in timed:
+        in_ns = read(name).cast(pa.float64(), safe=False)
+        columns[f"{name.removesuffix('_ns')}_ms"] = pc.divide(in_ns, 1e6).to_pandas()
+    return pd.DataFrame(columns, copy=False)
+
+
+def _streamed(folder: RunFolder, kind: str, schema: pa.Schema) -> pa.Table:
+    """Read what the workers of a run that has not ended have written so far."""
+    read = (run_folder.read_stream(f, schema)[0] for f in folder.raw.glob(f"{kind}-*.arrows"))
     tables = [table for table in read if table is not None]
-    merged = pa.concat_tables(tables) if tables else schema.empty_table()
-    return merged.select(wanted or schema.names)
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """Sort the records by the schedule; those of a run that has ended are sorted on disk."""
-    seq = table["seq"].to_numpy()
-    return table if (seq[1:] > seq[:-1]).all() else table.sort_by("seq")
+def _health(folder: RunFolder) -> pd.DataFrame:
+    is_whole = folder.health.is_file()
+    table = pq.read_table(folder.health) if is_whole else _streamed(folder, "health", HEALTH_SCHEMA)
+    health: pd.DataFrame = table.to_pandas()
+    return health
 
 
 def _labels(folder: RunFolder) -> "pd.Series[str] | None":
@@ -235,15 +244,16 @@ def _labels(folder: RunFolder) -> "pd.Series[str] | None":
     return None if labels.empty else labels
 
 
-def _in_milliseconds(requests: pd.DataFrame) -> pd.DataFrame:
+def _with_durations(requests: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     variants = [name for name in ("variant_asked", "variant_invoked") if name in requests]
     if all(isinstance(requests[name].dtype, pd.CategoricalDtype) for name in variants):
         every = sorted({value for name in variants for value in requests[name].cat.categories})
         for name in variants:  # which are compared with each other
             requests[name] = requests[name].cat.set_categories(every)
-    for name in [str(name) for name in requests if str(name).endswith("_ns")]:
-        requests[f"{name.removesuffix('_ns')}_ms"] = requests.pop(name) / 1e6
     requests["response_ms"] = requests["ended_ms"] - requests["scheduled_ms"]
     requests["service_ms"] = requests["ended_ms"] - requests["started_ms"]
     requests["lateness_ms"] = requests["started_ms"] - requests["scheduled_ms"]
+    if plan.is_streamed:
+        from_ms = requests["started_ms" if plan.traffic.is_closed else "scheduled_ms"]
+        requests["ttfb_ms"] = requests["first_byte_ms"].fillna(requests["ended_ms"]) - from_ms
     return requests

@@ -127,7 +127,11 @@ def _held_against(run: Run, raw: Mapping[str, Any]) -> tuple[CloudWatch, list[_C
     minutes = minutes[filled] if is_filled else minutes
     notes = [f"Compared are whole minutes of the run, {len(minutes)} of them."]
     if not is_filled:
-        notes = ["The run fills no whole minute: those compared may have calls from beside it."]
+        notes = [
+            "The run fills no whole minute: those compared may have calls from beside it, so that "
+            "retries below the client are noted and not judged. A run of 125 s or more, "
+            "its warm-up included, fills one."
+        ]
     told, alike = raw["arms"], dict[tuple[Any, ...], list[str]]()
     for arm in (arm for arm in run.plan.arms if arm in told):
         alike.setdefault(tuple(sorted(told[arm]["dimensions"].items())), []).append(arm)

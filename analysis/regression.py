@@ -21,8 +21,7 @@ from analysis.results.run import Check
 from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed
 from analysis.runs_needed import FEWEST_RUNS
 from analysis.samples import measure_of
-from analysis.validity import validity_of
-from analysis.verdict import EXIT_CODES, holm, untrusted
+from analysis.verdict import holm, stated, untrusted
 from experiments.errors import PlanError
 
 RULE = (
@@ -189,16 +188,8 @@ def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verd
     reasons = [
         f"{fmt.metric_word(item.metric)}: {item.reason}" for item in open_ones if item.reason
     ]
-    return Verdict(
-        state=state,
-        validity=validity_of(checks),
-        sentence=sentence,
-        context=(
-            *(f"{said[:1].upper()}{said[1:].rstrip('.')}." for said in reasons),
-            *beside,
-        ),
-        exit_code=EXIT_CODES[state],
-    )
+    context = (*(f"{said[:1].upper()}{said[1:].rstrip('.')}." for said in reasons), *beside)
+    return stated(state, sentence, context, checks)
 
 
 def _listed(items: Sequence[Difference], word: str) -> str:

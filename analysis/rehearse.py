@@ -19,14 +19,15 @@ from scipy.stats import binomtest
 
 from analysis.differences import unknown, with_rates, with_ratio
 from analysis.error_rates import error_rate_difference
-from analysis.noise import MEMORY_S, Signs, draw_signs
+from analysis.noise import Signs, draw_signs, memory_of
+from analysis.power import planned_rates, require_comparison
 from analysis.read import Run
 from analysis.results.comparison import Difference
 from analysis.results.values import Measure
-from analysis.samples import Latencies, failures, latencies, latency_rows, outcome_rows
+from analysis.samples import Latencies, measured
 from analysis.simulate import STREAMS, Arrivals
 from analysis.verdict import classify, holm, judge
-from analysis.windows import WINDOWS, Floats, Sample, windowed
+from analysis.windows import WINDOWS, Floats, Rates, Sample, windowed
 from experiments.errors import AbreastError, PlanError
 from experiments.plan import Plan
 from experiments.units import is_of_first_byte
@@ -35,7 +36,7 @@ VERDICT = "verdict"
 _FLIPS = 1000
 """Of the 10,000 sign flips of a verdict, the next thousand each run: as exact on average."""
 
-Drawn = Callable[[float], tuple[Latencies, Sample]]
+Drawn = Callable[[float], tuple[Latencies, Rates]]
 """From the true ratio of the arms' latencies to those, and which requests failed."""
 Draw = Callable[[Generator], Drawn]
 Tell = Callable[[str, int], None]
@@ -104,13 +105,13 @@ def rehearse_plan(
     """
     baseline, arm = _arms(plan)
     traffic = plan.traffic
-    if traffic.rate_rps is None:
+    by_arm = planned_rates(plan)
+    if by_arm is None:
         raise PlanError(
             "The plan does not say its rate: requests arrive as in a trace, or when users send.",
             "Simulate a run of it: abreast simulate RUN",
         )
-    of_all = traffic.rate_rps / sum(each.share for each in plan.arms.values())
-    rates = plan.arms[baseline].share * of_all, plan.arms[arm].share * of_all
+    rates = by_arm[baseline], by_arm[arm]
     draws = {name: partial(_draw_stream, plan, name, rates) for name in streams}
     about = [
         f"{runs:,} runs of each stream: {traffic.measured_s:g} s measured, {baseline} gets "
@@ -164,11 +165,11 @@ def rehearse_run(
 
 
 def called(
-    plan: Plan, timed: Latencies, failed: Sample, measured_s: float, signs: Signs
+    plan: Plan, timed: Latencies, failed: Rates, measured_s: float, signs: Signs
 ) -> list[Difference]:
     """Call the guarded metrics of one run, in the plan's order."""
     _, arm = _arms(plan)
-    memory_s = plan.comparison.memory or MEMORY_S
+    memory_s = memory_of(plan)
     found = []
     for metric, margin in plan.comparison.guarded.items():
         if metric == "error_rate":
@@ -247,7 +248,7 @@ def _draw_stream(plan: Plan, name: str, rates: tuple[float, float], rng: Generat
 
     failed = sample(np.zeros(baseline_ms.size), np.zeros(arm_ms.size))
 
-    def at(ratio: float) -> tuple[Latencies, Sample]:
+    def at(ratio: float) -> tuple[Latencies, Rates]:
         timed = sample(baseline_ms, ratio * arm_ms)
         return Latencies(sample=timed, known_to_ms=math.inf, timed_out="", unnamed=0), failed
 
@@ -288,30 +289,24 @@ def _draw_split(run: Run, own: pd.DataFrame, rng: Generator) -> Drawn:
     to_arm = np.empty(len(own), dtype=bool)
     to_arm[order] = rank < np.repeat(wanted, counts)
     split = own.assign(arm=np.where(to_arm, arm, baseline))
-    failed = failures(run, outcome_rows(split), baseline, arm, None)
-    known = latency_rows(split)
-    values, of_arm = known[f"{measure}_ms"], known["arm"] == arm
+    taken = measured(run, split)
+    failed = taken.failures(baseline, arm, None)
+    values, of_arm = split[f"{measure}_ms"], split["arm"] == arm
 
-    def at(ratio: float) -> tuple[Latencies, Sample]:
-        rows = known.assign(**{f"{measure}_ms": values.where(~of_arm, ratio * values)})
-        return latencies(run, rows, baseline, arm, measure), failed
+    def at(ratio: float) -> tuple[Latencies, Rates]:
+        rows = split.assign(**{f"{measure}_ms": values.where(~of_arm, ratio * values)})
+        return replace(taken, rows=rows).latencies(baseline, arm, measure), failed
 
     return at
 
 
 def _arms(plan: Plan) -> tuple[str, str]:
     """Give the baseline and the first other arm."""
-    if plan.compare is None:
-        raise PlanError(
-            "The plan compares nothing: it has no [compare].",
-            "How many runs a gate takes, its own --dry-run says: abreast run PLAN --dry-run"
-            if plan.question == "regression"
-            else "Give one whose [compare] names a baseline and margins.",
-        )
-    if of_streams := [name for name in plan.compare.margins if is_of_first_byte(name)]:
+    require_comparison(plan)
+    if of_streams := [name for name in plan.comparison.margins if is_of_first_byte(name)]:
         raise PlanError(
             f"compare.margins.{of_streams[0]}: what is simulated is the time of whole answers.",
             "Leave that margin out here: --set compare.margins={...}, without ttfb.",
         )
-    others = [arm for arm in plan.arms if arm != plan.compare.baseline]
-    return plan.compare.baseline, others[0]
+    baseline = plan.comparison.baseline
+    return baseline, next(arm for arm in plan.arms if arm != baseline)

@@ -14,16 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest
 
-from analysis.error_rates import wilson
+from analysis.error_rates import newcombe
 from analysis.noise import Precision, precision
 from analysis.read import Run
 from analysis.render.format import counted
 from analysis.results.comparison import Difference
 from analysis.results.run import Check
-from analysis.results.values import Estimate, Interval, Measure
-from analysis.samples import latencies_ms, latency_rows, measures_of
+from analysis.results.values import Estimate, Measure, estimate
+from analysis.samples import latencies_ms, measures_of
 from analysis.validity import check_run
 from analysis.windows import Floats
 from experiments.errors import RunFolderError
@@ -79,8 +78,7 @@ def arm_run(run: Run, arm: str) -> ArmRun:
     sent = rows[rows["outcome"] != "dropped"]
     failed = sent["outcome"] != "ok"
     own = sent["arm"] == arm
-    known = latency_rows(sent[own])
-    found = {measure: latencies_ms(known, measure) for measure in measures_of(run)}
+    found = {measure: latencies_ms(sent[own], measure) for measure in measures_of(run)}
     return ArmRun(
         sent=int(own.sum()),
         failed=int((own & failed).sum()),
@@ -199,11 +197,11 @@ def _mean(values: Floats, *, is_share: bool) -> float | None:
 
 
 def _ratio(found: Change) -> Estimate:
-    def interval(level: float) -> Interval:
+    def ends(level: float) -> tuple[float, float]:
         low, high = found.interval(level)
-        return Interval(low=math.exp(low), high=math.exp(high), level=level)
+        return math.exp(low), math.exp(high)
 
-    return Estimate(value=math.exp(found.value), interval=interval(0.95), interval_90=interval(0.9))
+    return estimate(math.exp(found.value), ends)
 
 
 def _error_rates(
@@ -214,23 +212,19 @@ def _error_rates(
     Runs without any failure do not differ, and would otherwise show a certainty that so few
     requests do not carry. The second interval is Newcombe's (1998, method 10).
     """
-    failed = [sum(run.failed for run in side) for side in (baseline, arm)]
-    sent = [sum(run.sent for run in side) for side in (baseline, arm)]
+    failed = sum(run.failed for run in baseline), sum(run.failed for run in arm)
+    sent = sum(run.sent for run in baseline), sum(run.sent for run in arm)
 
-    def interval(level: float) -> Interval:
-        (low_a, high_a), (low_b, high_b) = (
-            (w.low or 0.0, w.high or 0.0)
-            for w in (wilson(x, n, level) for x, n in zip(failed, sent, strict=True))
-        )
-        a, b = failed[0] / sent[0], failed[1] / sent[1]
-        low, high = over_runs.interval(level)
-        low = min(low, b - a - math.hypot(b - low_b, high_a - a))
-        high = max(high, b - a + math.hypot(high_b - b, a - low_a))
-        return Interval(low=max(low, -1.0), high=min(high, 1.0), level=level)
+    def ends(level: float) -> tuple[float, float]:
+        (low, high), (least, most) = over_runs.interval(level), newcombe(failed, sent, level)
+        return max(min(low, least), -1.0), min(max(high, most), 1.0)
 
-    exact = binomtest(failed[1], sum(failed), sent[1] / sum(sent)).pvalue if sum(failed) else 1.0
-    estimate = Estimate(value=over_runs.value, interval=interval(0.95), interval_90=interval(0.9))
-    return estimate, max(float(exact), over_runs.p_value)
+    exact = 1.0
+    if sum(failed):
+        from scipy.stats import binomtest  # slow to import, and few runs come here
+
+        exact = binomtest(failed[1], sum(failed), sent[1] / sum(sent)).pvalue
+    return estimate(over_runs.value, ends), max(float(exact), over_runs.p_value)
 
 
 def completed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], Check]:

@@ -1,7 +1,9 @@
 """From a run's records to the samples that are judged: two arms' latencies, pairs and failures."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,27 @@ from analysis.noise import Refusal, Signs
 from analysis.read import Run
 from analysis.render.format import counted
 from analysis.results.values import Measure
-from analysis.swap import Swap, beyond, mean_ratio, quantile_ratio
-from analysis.windows import Floats, Sample, WindowedArm, windowed
+from analysis.swap import Swap, beyond, swap_ratio
+from analysis.windows import (
+    WINDOWS,
+    Floats,
+    Rates,
+    Sample,
+    Totals,
+    WindowedArm,
+    Windows,
+    windowed_arm,
+    windows_of,
+)
 from experiments.plan import Plan
 from experiments.units import is_of_first_byte, quantile_of
 
 LONGER_THAN_ANY_MS = 1e15
 """Stands for the latency of a request that timed out: longer than any threshold that is tried."""
 _TIMED_OUT = ("timeout", "model_timeout")
+_WORTH_A_THREAD = 400_000
+_SLICE = 1 << 20
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,11 +77,8 @@ class Latencies:
     def ratio(self, metric: str, signs: Signs, memory_s: float) -> Swap | Refusal:
         """Give the ratio of the arms at a metric, or why there is none."""
         quantile = quantile_of(metric)
-        if refusal := self.hidden(quantile):
-            return refusal
-        if quantile is None:
-            return mean_ratio(self.sample, signs=signs, memory_s=memory_s)
-        return quantile_ratio(self.sample, quantile, signs=signs, memory_s=memory_s)
+        refusal = self.hidden(quantile)
+        return refusal or swap_ratio(self.sample, quantile, signs=signs, memory_s=memory_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,28 +114,6 @@ def column_of(measure: Measure) -> str:
     return "ttfb_ms" if measure == "first_byte" else f"{measure}_ms"
 
 
-def latency_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the requests whose latency is known, if only from below.
-
-    Those are the answered ones and those that timed out, which lasted at least as long as they
-    were waited for; what failed otherwise says nothing of latency. `rows` are in the order of the
-    schedule. The columns are arm, group, at_s, response_ms, service_ms and timed_out; of streams
-    also ttfb_ms and is_silent, which are those without a part: where they were answered all the
-    same, their first is taken for later than any.
-    """
-    timed_out = (rows["outcome"].isin(_TIMED_OUT) & rows["ended_ms"].notna()).to_numpy()
-    kept = (rows["outcome"] == "ok").to_numpy() | timed_out
-    columns = {
-        name: rows[name].array[kept] for name in ("arm", "group", "response_ms", "service_ms")
-    }
-    if "ttfb_ms" in rows:
-        is_silent = rows["first_byte_ms"].isna().to_numpy()
-        ttfb_ms = np.where(is_silent & ~timed_out, LONGER_THAN_ANY_MS, rows["ttfb_ms"])
-        columns |= {"ttfb_ms": ttfb_ms[kept], "is_silent": is_silent[kept]}
-    at_s, timed_out = decisive_s(rows)[kept], timed_out[kept]
-    return pd.DataFrame({**columns, "at_s": at_s, "timed_out": timed_out}, copy=False)
-
-
 def until_good_ms(rows: pd.DataFrame, column: str) -> Floats:
     """Give how long each request took to a good answer, or to its first part: for ever without."""
     is_good = rows["outcome"] == "ok"
@@ -132,88 +122,137 @@ def until_good_ms(rows: pd.DataFrame, column: str) -> Floats:
     return np.where(is_good, rows[column], np.inf)
 
 
-def outcome_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give arm, at_s and outcome of the requests that were sent."""
-    sent = (rows["outcome"] != "dropped").to_numpy()
-    columns = {name: rows[name].array[sent] for name in ("arm", "outcome")}
-    return pd.DataFrame({**columns, "at_s": decisive_s(rows)[sent]}, copy=False)
+def latencies_ms(rows: pd.DataFrame, measure: Measure) -> tuple[Floats, float]:
+    """Give the latencies that are known, if only from below, and below which every one is.
+
+    Those are of the requests that were answered and of those that timed out, which lasted at least
+    as long as they were waited for; what failed otherwise says nothing of latency. Of a stream
+    without a part the first is taken for later than any where it was answered all the same.
+    """
+    lasting = _lasting(rows, measure)
+    return lasting.taken(lasting.is_known), lasting.known_to_ms()
 
 
-def decisive_s(rows: pd.DataFrame) -> Floats:
-    """Say which moment of the run each request belongs to: of a pair, that of the pair's first.
+class _Lasting(NamedTuple):
+    """How long requests took, of which it is known, and of which it is known from below only."""
+
+    took_ms: Floats
+    is_known: Flags
+    is_open: Flags
+    timed_out: Flags
+
+    def known_to_ms(self) -> float:
+        """Below what every latency is known: the least that an open one was waited for."""
+        waited_ms, timed_out = self.took_ms[self.is_open], self.timed_out[self.is_open]
+        return float(np.where(timed_out, waited_ms, LONGER_THAN_ANY_MS).min(initial=math.inf))
+
+    def taken(self, wanted: Flags) -> Floats:
+        """Give the wanted ones' latencies, the open ones as longer than any."""
+        took_ms = self.took_ms[wanted]
+        took_ms[self.is_open[wanted]] = LONGER_THAN_ANY_MS
+        return took_ms
+
+
+def _lasting(rows: pd.DataFrame, measure: Measure) -> _Lasting:
+    timed_out = (rows["outcome"].isin(_TIMED_OUT) & rows["ended_ms"].notna()).to_numpy()
+    is_known = (rows["outcome"] == "ok").to_numpy() | timed_out
+    is_open = timed_out
+    if measure == "first_byte":
+        is_open = is_known & rows["first_byte_ms"].isna().to_numpy()
+    took_ms = rows[column_of(measure)].to_numpy(dtype=np.float64)
+    return _Lasting(took_ms, is_known, is_open, timed_out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """What was measured of a run, `rows` in the order of the schedule, each with its window."""
+
+    run: Run
+    rows: pd.DataFrame
+    window: Windows
+
+    def latencies(self, baseline: str, arm: str, measure: Measure) -> Latencies:
+        """Give the latencies of two arms."""
+        return self._latencies((baseline, arm), _lasting(self.rows, measure))
+
+    def pairs(self, baseline: str, arm: str, measure: Measure) -> Pairs:
+        """Give the latencies of the pairs of which both requests have one."""
+        lasting = _lasting(self.rows, measure)
+        is_own = lasting.is_known & self.rows["arm"].isin([baseline, arm]).to_numpy()
+        group = self.rows["group"]
+        begun = int(group.notna().sum()) - int(_goes_on(group.to_numpy()).sum())
+        is_second = _goes_on(group.to_numpy()[is_own])
+        is_either = is_second.copy()
+        is_either[:-1] |= is_second[1:]
+        is_complete = is_own.copy()
+        is_complete[is_own] = is_either
+        complete = lasting._replace(is_known=is_complete, is_open=lasting.is_open & is_complete)
+        return Pairs(
+            latencies=self._latencies((baseline, arm), complete),
+            incomplete=begun - int(is_second.sum()),
+        )
+
+    def failures(self, baseline: str, arm: str, kind: str | None) -> Rates:
+        """Count what two arms were sent, and how much of it failed, or in one way."""
+        outcome = self.rows["outcome"]
+        is_failed = (outcome != "ok" if kind is None else outcome == kind).to_numpy()
+        is_sent = (outcome != "dropped").to_numpy()
+        arms = []
+        for name in (baseline, arm):
+            is_own = is_sent & self._is_of(name)
+            sent, failed = (
+                np.bincount(self.window[of], minlength=WINDOWS).astype(np.float64)
+                for of in (is_own, is_own & is_failed)
+            )
+            arms.append(Totals(counts=sent, sums=failed))
+        return Rates(baseline=arms[0], arm=arms[1], span_s=self.run.end_s - self.run.start_s)
+
+    def _latencies(self, arms: tuple[str, str], lasting: _Lasting) -> Latencies:
+        def of_arm(name: str) -> WindowedArm:
+            wanted = lasting.is_known & self._is_of(name)
+            return windowed_arm(lasting.taken(wanted), self.window[wanted])
+
+        if len(self.rows) < _WORTH_A_THREAD:
+            found = [of_arm(name) for name in arms]
+        else:
+            with ThreadPoolExecutor(2) as threads:  # sorting leaves the other core free
+                found = list(threads.map(of_arm, arms))
+        of_open = self.rows["arm"][lasting.is_open]
+        by_arm = {name: int((of_open == name).sum()) for name in arms}
+        unnamed = int(of_open.isna().sum())
+        named = [f"{counted(n, 'request')} of {name}" for name, n in by_arm.items() if n]
+        if unnamed:
+            named.append(f"{counted(unnamed, 'request')} of no known arm")
+        span_s = self.run.end_s - self.run.start_s
+        return Latencies(
+            sample=Sample(baseline=found[0], arm=found[1], span_s=span_s),
+            known_to_ms=lasting.known_to_ms(),
+            timed_out=" and ".join(named),
+            unnamed=unnamed,
+        )
+
+    def _is_of(self, arm: str) -> Flags:
+        return (self.rows["arm"] == arm).to_numpy() & (self.window < WINDOWS)
+
+
+def measured(run: Run, rows: pd.DataFrame) -> Measured:
+    """Cut the measured `rows` into windows by when they were due, those of a pair by its first.
 
     `rows` are in the order of the schedule, where the requests of a pair are neighbours.
     """
-    at_s = rows["scheduled_ms"].to_numpy(dtype=np.float64) / 1e3
-    group = rows["group"].to_numpy(dtype=np.float64)
-    firsts = np.arange(len(group))
-    firsts[1:][group[1:] == group[:-1]] = 0
-    return np.asarray(at_s[np.maximum.accumulate(firsts)])
+    window = np.empty(len(rows), dtype=np.uint8)
+    due_ms = rows["scheduled_ms"].to_numpy(dtype=np.float64)
+    for first in range(0, len(rows), _SLICE):  # so that no copy of the times is made
+        part = slice(first, first + _SLICE)
+        window[part] = windows_of(due_ms[part] / 1e3, run.start_s, run.end_s)
+    goes_on = _goes_on(rows["group"].to_numpy())
+    for _ in range(len(run.plan.arms) - 1):  # a group has a request for each arm
+        window[goes_on] = window[:-1][goes_on[1:]]
+    return Measured(run=run, rows=rows, window=window)
 
 
-def latencies_ms(known: pd.DataFrame, measure: Measure) -> tuple[Floats, float]:
-    """Give the latencies of `latency_rows`, and below which of them every one is known."""
-    values = known[column_of(measure)].to_numpy(dtype=np.float64)
-    timed_out = known[_unanswered(measure)].to_numpy(dtype=bool)
-    known_to_ms = float(values[timed_out].min(initial=math.inf))
-    return np.where(timed_out, LONGER_THAN_ANY_MS, values), known_to_ms
-
-
-def _unanswered(measure: Measure) -> str:
-    return "is_silent" if measure == "first_byte" else "timed_out"
-
-
-def latencies(
-    run: Run, known: pd.DataFrame, baseline: str, arm: str, measure: Measure
-) -> Latencies:
-    """Give the latencies of two arms among the `latency_rows` of what was measured."""
-    values, known_to_ms = latencies_ms(known, measure)
-    timed_out = known.loc[known[_unanswered(measure)], "arm"]
-    by_arm = {name: int((timed_out == name).sum()) for name in (baseline, arm)}
-    unnamed = int(timed_out.isna().sum())
-    named = [f"{counted(n, 'request')} of {name}" for name, n in by_arm.items() if n]
-    if unnamed:
-        named.append(f"{counted(unnamed, 'request')} of no known arm")
-    return Latencies(
-        sample=_sample(run, known, values, baseline, arm),
-        known_to_ms=known_to_ms,
-        timed_out=" and ".join(named),
-        unnamed=unnamed,
-    )
-
-
-def pairs(run: Run, known: pd.DataFrame, baseline: str, arm: str, measure: Measure) -> Pairs:
-    """Give the latencies of the pairs of which both requests have one."""
-    is_own = (known["arm"] == baseline) | (known["arm"] == arm)
-    own = known if is_own.all() else known[is_own]
-    group = own["group"].to_numpy(dtype=np.float64)
-    is_second, is_first = np.zeros((2, len(own)), dtype=bool)
-    is_second[1:] = is_first[:-1] = group[1:] == group[:-1]
-    complete = own[is_first | is_second]
-    sent = run.measured["group"].to_numpy(dtype=np.float64)
-    sent = sent[~np.isnan(sent)]
-    return Pairs(
-        latencies=latencies(run, complete, baseline, arm, measure),
-        incomplete=int((sent[1:] != sent[:-1]).sum()) + bool(sent.size) - int(is_second.sum()),
-    )
-
-
-def failures(run: Run, sent: pd.DataFrame, baseline: str, arm: str, kind: str | None) -> Sample:
-    """Give 1 for each of the `outcome_rows` of two arms that failed, or in one way, else 0."""
-    failed = sent["outcome"] != "ok" if kind is None else sent["outcome"] == kind
-    return _sample(run, sent, failed.to_numpy(dtype=bool), baseline, arm)
-
-
-def _sample(
-    run: Run, rows: pd.DataFrame, values: Floats | NDArray[np.bool_], baseline: str, arm: str
-) -> Sample:
-    at_s = rows["at_s"].to_numpy()
-    of_baseline, of_arm = ((rows["arm"] == name).to_numpy() for name in (baseline, arm))
-    return windowed(
-        values[of_baseline],
-        at_s[of_baseline],
-        values[of_arm],
-        at_s[of_arm],
-        start_s=run.start_s,
-        end_s=run.end_s,
-    )
+def _goes_on(group: NDArray[Any]) -> Flags:
+    """Whether each request is of the same group as the one before."""
+    goes_on = np.zeros(group.size, dtype=bool)
+    goes_on[1:] = group[1:] == group[:-1]
+    return goes_on

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
-from analysis.noise import MEMORY_S, Noise
+from analysis.noise import Noise, memory_of
 from analysis.results.values import Interval
-from analysis.swap import SwapTest
-from analysis.windows import WINDOWS, Floats, Sample, differences
+from analysis.swap import SwapTest, score_of
+from analysis.windows import WINDOWS, Floats, Sample
 from experiments.plan import Plan
 
 ALPHA = 0.05
@@ -60,8 +60,7 @@ def moments(plan: Plan) -> tuple[Moment, ...]:
 
 def window_s(plan: Plan) -> float:
     """The length of the guardrail's windows: thrice as long as noise lasts, or longer."""
-    memory_s = plan.comparison.memory or MEMORY_S
-    return max(_MEMORIES_PER_WINDOW * memory_s, plan.traffic.measured_s / WINDOWS)
+    return max(_MEMORIES_PER_WINDOW * memory_of(plan), plan.traffic.measured_s / WINDOWS)
 
 
 def last_look(measured_s: float, planned_s: float) -> int:
@@ -96,23 +95,6 @@ def t_interval(test: SwapTest, level: float) -> Interval:
     return _interval(lambda ratio: abs(float(test.score(ratio).sum())) <= most, test.log_ratio)
 
 
-def window_scores(sample: Sample, quantile: float | None, log_ratio: float = 0.0) -> Floats:
-    """How far the arms differ in each window, in no unit: at a quantile, or for None in the mean.
-
-    As in `analysis.swap`, but of however few windows.
-    """
-    baseline, arm, scale = sample.baseline, sample.arm, math.exp(-log_ratio)
-    if quantile is None:
-        return differences(baseline.counts, baseline.sums, arm.counts, arm.sums * scale)
-    threshold = sample.pooled_quantile(quantile, scale)
-    return differences(
-        baseline.counts,
-        baseline.beyond(threshold, 1 - quantile),
-        arm.counts,
-        arm.beyond(threshold / scale, 1 - quantile),
-    )
-
-
 def log_e_value(scores: Floats, alpha: float) -> float:
     """The log of the evidence against a mean of 0, which above log(1 / alpha) is rejected.
 
@@ -136,10 +118,10 @@ def e_interval(
 
     `log_ratio` is the estimate.
     """
-    most = -math.log(alpha)
+    most, score = -math.log(alpha), score_of(sample, quantile)
 
     def kept(tried: float) -> bool:
-        return log_e_value(window_scores(sample, quantile, tried)[:windows], alpha) <= most
+        return log_e_value(score(tried)[:windows], alpha) <= most
 
     return _interval(kept, log_ratio)
 

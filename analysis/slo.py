@@ -5,16 +5,16 @@ R. S., 1952, Confidence intervals for medians and other position measures); the 
 interval that holds where requests come in bursts of luck, and counts failures too.
 """
 
-from functools import partial
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from analysis.clustered import ClusteredShare, clustered_share
-from analysis.noise import MEMORY_S, too_short
+from analysis.noise import memory_of, too_short
 from analysis.rates import quantile_ms
 from analysis.read import Run
 from analysis.render.format import count, counted, duration, share
@@ -28,7 +28,6 @@ ALPHA = 0.05
 _FEWEST_MISSES = 3
 """So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
 _STEPS_A_WINDOW = 4
-_NOTHING_SENT = "No request of it was sent."
 _LONGEST_EXTENSION = 100.0
 
 
@@ -51,21 +50,7 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
     latency = column_of(measure_of(run.plan, "mean") if asked.limit_ms is None else measure)
     span_s = _span_s(run, asked.phase)
     own = _outcomes(in_phase[in_phase["arm"] == asked.arm], latency, asked)
-    judge = (
-        partial(_in_all, was_stopped=_was_stopped(run)) if asked.window_s is None else _in_windows
-    )
-    found = judge(own, span_s, asked, alpha)
-    may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
-    if found.call == "met" and len(may_be_own):
-        strays = _outcomes(may_be_own, latency, asked)
-        with_strays = _Outcomes(*(np.concatenate(pair) for pair in zip(own, strays, strict=True)))
-        if judge(with_strays, span_s, asked, alpha).call != "met":
-            reason = (
-                f"{counted(len(may_be_own), 'request')} failed or were dropped without naming a "
-                "variant; it would be met without them."
-            )
-            found = found._replace(call="undecided", reason=reason)
-    return SloResult(
+    unknown = SloResult(
         arm=asked.arm,
         phase=asked.phase,
         metric=asked.metric,
@@ -73,14 +58,35 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
         limit_ms=asked.limit_ms,
         allowed=asked.allowed,
         window_s=asked.window_s,
-        requests=found.requests,
-        missed=found.missed,
-        interval=found.interval,
-        value_ms=found.value_ms,
-        at_s=found.at_s,
-        call=found.call,
-        reason=found.reason,
+        requests=len(own.missed),
+        missed=int(own.missed.sum()),
+        interval=None,
+        value_ms=None,
+        at_s=None,
+        call="refused",
+        reason=None if own.missed.size else "No request of it was sent.",
     )
+
+    def judged(outcomes: _Outcomes) -> SloResult:
+        if not outcomes.missed.size:
+            return unknown
+        if asked.window_s is not None:
+            return _in_windows(unknown, outcomes, span_s, asked.window_s, alpha)
+        return _in_all(unknown, outcomes, span_s, alpha, run)
+
+    found = judged(own)
+    may_be_own = in_phase[in_phase["arm"].isna() & (in_phase["outcome"] != "ok")]
+    if found.call != "met" or may_be_own.empty:
+        return found
+    strays = _outcomes(may_be_own, latency, asked)
+    with_strays = _Outcomes(*(np.concatenate(pair) for pair in zip(own, strays, strict=True)))
+    if judged(with_strays).call == "met":
+        return found
+    reason = (
+        f"{counted(len(may_be_own), 'request')} failed or were dropped without naming a "
+        "variant; it would be met without them."
+    )
+    return replace(found, call="undecided", reason=reason)
 
 
 class _Outcomes(NamedTuple):
@@ -91,16 +97,6 @@ class _Outcomes(NamedTuple):
     missed: NDArray[np.bool_]
 
 
-class _Found(NamedTuple):
-    call: SloCall
-    reason: str | None
-    requests: int
-    missed: int
-    interval: Interval | None = None
-    value_ms: float | None = None
-    at_s: float | None = None
-
-
 def _outcomes(rows: pd.DataFrame, latency: str, asked: Threshold) -> _Outcomes:
     latency_ms = until_good_ms(rows, latency)
     missed = np.isinf(latency_ms) if asked.limit_ms is None else latency_ms > asked.limit_ms
@@ -108,30 +104,25 @@ def _outcomes(rows: pd.DataFrame, latency: str, asked: Threshold) -> _Outcomes:
 
 
 def _in_all(
-    own: _Outcomes,
-    span_s: tuple[float, float],
-    asked: Threshold,
-    alpha: float,
-    *,
-    was_stopped: bool,
-) -> _Found:
-    start_s, end_s = span_s
-    requests, missed = len(own.missed), int(own.missed.sum())
-    if requests == 0:
-        return _Found("refused", _NOTHING_SENT, 0, 0)
-    value_ms = None if asked.limit_ms is None else quantile_ms(own.latency_ms, 1 - asked.allowed)
-    plain = _Found("refused", None, requests, missed, value_ms=value_ms)
+    unknown: SloResult, own: _Outcomes, span_s: tuple[float, float], alpha: float, run: Run
+) -> SloResult:
+    (start_s, end_s), allowed, memory_s = span_s, unknown.allowed, memory_of(run.plan)
+    if unknown.limit_ms is not None:
+        unknown = replace(unknown, value_ms=quantile_ms(own.latency_ms, 1 - allowed))
     # A run that was stopped for its SLO is short, and its limits may be plainly broken.
-    refusal = too_short(end_s - start_s, MEMORY_S)
+    was_stopped = run.manifest.get("slo_lost") is not None
+    refusal = too_short(end_s - start_s, memory_s)
     if refusal and (end_s <= start_s or not was_stopped):
-        return plain._replace(reason=refusal.reason)
-    share_missed = clustered_share(own.at_s, own.missed.astype(float), start_s=start_s, end_s=end_s)
-    low, high = share_missed.bounds(1 - ALPHA)
-    call, reason = _call(share_missed, asked.allowed, alpha, end_s - start_s)
+        return replace(unknown, reason=refusal.reason)
+    share_missed = clustered_share(
+        own.at_s, own.missed.astype(float), start_s=start_s, end_s=end_s, memory_s=memory_s
+    )
+    call, reason = _call(share_missed, allowed, alpha, end_s - start_s)
     if refusal and call == "met":
-        return plain._replace(reason=refusal.reason)
+        return replace(unknown, reason=refusal.reason)
+    low, high = share_missed.bounds(1 - ALPHA)
     interval = Interval(low=low, high=high, level=1 - 2 * ALPHA)
-    return plain._replace(call=call, reason=reason, interval=interval)
+    return replace(unknown, call=call, reason=reason, interval=interval)
 
 
 def _call(
@@ -154,55 +145,55 @@ def _call(
 
 
 def _in_windows(
-    own: _Outcomes, span_s: tuple[float, float], asked: Threshold, alpha: float
-) -> _Found:
+    unknown: SloResult,
+    own: _Outcomes,
+    span_s: tuple[float, float],
+    window_s: float,
+    alpha: float,
+) -> SloResult:
     """Look at every stretch, a quarter of its length on each time; give what the worst one holds.
 
     A burst is not noise here but what is looked for, so the requests of a stretch count as
     independent.
     """
-    assert asked.window_s is not None
-    last_s = span_s[1] - asked.window_s
-    if len(own.missed) == 0:
-        return _Found("refused", _NOTHING_SENT, 0, 0)
+    allowed, last_s = unknown.allowed, span_s[1] - window_s
     if last_s < span_s[0]:
-        reason = f"Less was measured than one stretch of {duration(asked.window_s)}."
-        return _Found("refused", reason, len(own.missed), int(own.missed.sum()))
-    starts_s = np.arange(span_s[0], last_s, asked.window_s / _STEPS_A_WINDOW)
+        reason = f"Less was measured than one stretch of {duration(window_s)}."
+        return replace(unknown, reason=reason)
+    starts_s = np.arange(span_s[0], last_s, window_s / _STEPS_A_WINDOW)
     starts_s = np.append(starts_s, last_s)
     order = np.argsort(own.at_s)
-    ends = np.searchsorted(own.at_s[order], np.stack([starts_s, starts_s + asked.window_s]))
+    ends = np.searchsorted(own.at_s[order], np.stack([starts_s, starts_s + window_s]))
     requests = ends[1] - ends[0]
     before = np.concatenate([[0], np.cumsum(own.missed[order])])
     misses = before[ends[1]] - before[ends[0]]
-    p_values = binom.sf(misses - 1, requests, asked.allowed)
+    p_values = bdtrc(misses - 1, requests, allowed)
     worst = int(np.lexsort((-misses / np.maximum(requests, 1), p_values))[0])
-    found = _Found(
-        "met", None, int(requests[worst]), int(misses[worst]), at_s=float(starts_s[worst])
+    found = replace(
+        unknown,
+        call="met",
+        requests=int(requests[worst]),
+        missed=int(misses[worst]),
+        at_s=float(starts_s[worst]),
     )
-    too_many = int((misses > asked.allowed * requests).sum())
+    too_many = int((misses > allowed * requests).sum())
     if p_values[worst] < alpha / starts_s.size:
-        return found._replace(call="broken")
-    if np.median(requests) < _FEWEST_MISSES / asked.allowed:
+        return replace(found, call="broken")
+    if np.median(requests) < _FEWEST_MISSES / allowed:
         reason = (
-            f"A stretch of {duration(asked.window_s)} holds about {count(int(np.median(requests)))}"
-            f" requests; fewer than {count(round(_FEWEST_MISSES / asked.allowed))} cannot show "
-            f"that no more than {share(asked.allowed)} miss."
+            f"A stretch of {duration(window_s)} holds about {count(int(np.median(requests)))}"
+            f" requests; fewer than {count(round(_FEWEST_MISSES / allowed))} cannot show "
+            f"that no more than {share(allowed)} miss."
         )
-        return found._replace(call="undecided", reason=reason)
+        return replace(found, call="undecided", reason=reason)
     if too_many:
         reason = (
-            f"More than {share(asked.allowed)} missed in {count(too_many)} of "
-            f"{counted(starts_s.size, 'stretch', 'stretches')} of {duration(asked.window_s)}, but "
+            f"More than {share(allowed)} missed in {count(too_many)} of "
+            f"{counted(starts_s.size, 'stretch', 'stretches')} of {duration(window_s)}, but "
             "by no more than chance gives where the limit is kept."
         )
-        return found._replace(reason=reason)
+        return replace(found, reason=reason)
     return found
-
-
-def _was_stopped(run: Run) -> bool:
-    """Say whether the run was stopped before its end since a limit was lost."""
-    return run.manifest.get("slo_lost") is not None
 
 
 def _span_s(run: Run, phase: str | None) -> tuple[float, float]:

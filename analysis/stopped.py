@@ -6,11 +6,11 @@ level so strict that only an arm which fails plainly more often than another is 
 
 from dataclasses import replace
 
-from analysis.error_rates import wilson
+from analysis.error_rates import wilson_ends
 from analysis.read import Run
 from analysis.render import format as fmt
-from analysis.results.report import Report, State, Verdict
-from analysis.verdict import EXIT_CODES, untrusted
+from analysis.results.report import Report, State
+from analysis.verdict import stated, untrusted
 
 _LEVEL = 0.999
 
@@ -47,14 +47,7 @@ def stopped(run: Run, report: Report) -> Report:
         str(run.manifest["reason"]),
         "Failures that come together may be one outage. Latencies were not judged.",
     )
-    verdict = Verdict(
-        state=state,
-        validity=report.verdict.validity,
-        sentence=sentence,
-        context=context,
-        exit_code=EXIT_CODES[state],
-    )
-    return replace(report, verdict=verdict)
+    return replace(report, verdict=stated(state, sentence, context, report.checks))
 
 
 def _failed_by_arm(run: Run) -> dict[str, tuple[int, int]]:
@@ -69,10 +62,7 @@ def _failed_by_arm(run: Run) -> dict[str, tuple[int, int]]:
 
 def _apart(fewer: tuple[int, int], more: tuple[int, int]) -> float:
     """Give by how much one rate is the higher at least, as a share of 1."""
-    low, high = wilson(*more, _LEVEL).low, wilson(*fewer, _LEVEL).high
-    assert low is not None
-    assert high is not None
-    return low - high
+    return wilson_ends(*more, _LEVEL)[0] - wilson_ends(*fewer, _LEVEL)[1]
 
 
 def _figure(arm: str, failed: tuple[int, int]) -> str:

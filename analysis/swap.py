@@ -73,16 +73,11 @@ class Swap:
     noise: Noise
 
 
-def quantile_ratio(
-    sample: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+def swap_ratio(
+    sample: Sample, quantile: float | None, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> Swap | Refusal:
-    """The ratio of the arms' quantiles, with its intervals and how likely it is in equal arms."""
-    return with_intervals(quantile_test(sample, quantile, signs=signs, memory_s=memory_s))
-
-
-def mean_ratio(sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S) -> Swap | Refusal:
-    """The ratio of the arms' means, with its intervals and how likely it is in equal arms."""
-    return with_intervals(mean_test(sample, signs=signs, memory_s=memory_s))
+    """The ratio of the arms' quantiles, or for None of their means, with its intervals."""
+    return with_intervals(swap_test(sample, quantile, signs=signs, memory_s=memory_s))
 
 
 def shift(
@@ -99,10 +94,8 @@ def shift(
     """
     points = []
     for quantile in quantiles:
-        test = quantile_test(sample, quantile, signs=signs, memory_s=memory_s)
-        if test.baseline_value is None or test.arm_value is None:
-            continue
-        if test.baseline_value <= 0:
+        test = swap_test(sample, quantile, signs=signs, memory_s=memory_s)
+        if not test.baseline_value or test.arm_value is None:
             continue
         interval = None
         if isinstance(test, SwapTest):
@@ -120,25 +113,18 @@ def shift(
     return tuple(points)
 
 
-def quantile_test(
-    sample: Sample, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
+def swap_test(
+    sample: Sample, quantile: float | None, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> SwapTest | Refusal:
-    """The test behind `quantile_ratio`, without its intervals."""
-    baseline, arm = sample.baseline, sample.arm
+    """The test behind `swap_ratio`, without its intervals."""
+    arms = baseline, arm = sample.baseline, sample.arm
     if sample.smaller == 0:
         return Refusal(reason="One of the arms has no requests.")
-    share = 1 - quantile
-
-    def score(log_ratio: float) -> Floats:
-        scale = math.exp(-log_ratio)
-        threshold = sample.pooled_quantile(quantile, scale)
-        return differences(
-            baseline.counts,
-            baseline.beyond(threshold, share),
-            arm.counts,
-            arm.beyond(threshold / scale, share),
-        )
-
+    score = score_of(sample, quantile)
+    if quantile is None:
+        independent = sum(a.variance / max(a.mean, 1e-150) ** 2 / a.size for a in arms)
+        values = baseline.mean, arm.mean
+        return ratio_test(sample, score, values, sample.smaller, independent, signs, memory_s)
     values = baseline.quantile(quantile), arm.quantile(quantile)
     tail_requests = beyond(sample, quantile)
     if precision(tail_requests) == "refused":
@@ -150,31 +136,36 @@ def quantile_test(
             baseline_value=values[0],
             arm_value=values[1],
         )
-    independent = quantile * share * (1 / baseline.size + 1 / arm.size)
+    independent = quantile * (1 - quantile) * (1 / baseline.size + 1 / arm.size)
     return ratio_test(sample, score, values, tail_requests, independent, signs, memory_s)
+
+
+def score_of(sample: Sample, quantile: float | None) -> Score:
+    """How far the arms differ in each window at a quantile, or for None in the mean."""
+    baseline, arm = sample.baseline, sample.arm
+
+    def of_mean(log_ratio: float) -> Floats:
+        sums = arm.sums * math.exp(-log_ratio)
+        pooled = (baseline.sums.sum() + sums.sum()) / (baseline.size + arm.size)
+        return np.asarray(differences(baseline.counts, baseline.sums, arm.counts, sums) / pooled)
+
+    def of_quantile(log_ratio: float) -> Floats:
+        assert quantile is not None
+        share, scale = 1 - quantile, math.exp(-log_ratio)
+        threshold = sample.pooled_quantile(quantile, scale)
+        return differences(
+            baseline.counts,
+            baseline.beyond(threshold, share),
+            arm.counts,
+            arm.beyond(threshold / scale, share),
+        )
+
+    return of_mean if quantile is None else of_quantile
 
 
 def beyond(sample: Sample, quantile: float) -> int:
     """How many requests of the smaller arm lie beyond a quantile, on its rarer side."""
     return math.floor(sample.smaller * min(quantile, 1 - quantile) + 1e-9)
-
-
-def mean_test(sample: Sample, *, signs: Signs, memory_s: float = MEMORY_S) -> SwapTest | Refusal:
-    """The test behind `mean_ratio`, without its intervals."""
-    baseline, arm = sample.baseline, sample.arm
-    if sample.smaller == 0:
-        return Refusal(reason="One of the arms has no requests.")
-
-    def score(log_ratio: float) -> Floats:
-        sums = arm.sums * math.exp(-log_ratio)
-        pooled = (baseline.sums.sum() + sums.sum()) / (baseline.size + arm.size)
-        return np.asarray(differences(baseline.counts, baseline.sums, arm.counts, sums) / pooled)
-
-    values = baseline.mean, arm.mean
-    independent = sum(
-        each.variance / max(each.mean, 1e-150) ** 2 / each.size for each in (baseline, arm)
-    )
-    return ratio_test(sample, score, values, sample.smaller, independent, signs, memory_s)
 
 
 def ratio_test(

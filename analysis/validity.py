@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.generator import check_generator
-from analysis.noise import MEMORY_S, assumption
+from analysis.noise import MEMORY_S, assumption, memory_of
 from analysis.read import Run
 from analysis.reconcile import reconciled_check
 from analysis.render.format import count, duration, number, share
@@ -64,11 +64,11 @@ def check_run(run: Run) -> tuple[Check, ...]:
     return tuple(check for check in checks if check is not None)
 
 
-def memory_check(run: Run, warnings: Iterable[str], memory_s: float = MEMORY_S) -> Check:
+def memory_check(run: Run, warnings: Iterable[str]) -> Check:
     """Say whether the run was long enough for how long its noise lasts."""
     title = "Long enough"
     said = tuple(dict.fromkeys(warnings))
-    measured_s = run.end_s - run.start_s
+    measured_s, memory_s = run.end_s - run.start_s, memory_of(run.plan)
     if memory_s < MEMORY_S:
         said = (
             *said,
@@ -89,86 +89,83 @@ def memory_check(run: Run, warnings: Iterable[str], memory_s: float = MEMORY_S) 
 
 
 def _records(run: Run) -> Check:
-    counts = run.counts
-    title = "Records complete"
-    ended_as = run.manifest["ended_as"]
-    finding = (
-        f"{count(counts['planned'])} planned = {count(counts['ended'])} ended + "
-        f"{count(counts['dropped'])} dropped + {count(counts['unsent'])} unsent + "
-        f"{count(counts['missing'])} missing"
-    )
+    counts, ended_as = run.counts, run.manifest["ended_as"]
+    kinds = ("ended", "dropped", "unsent", "missing")
+    parts = " + ".join(f"{count(counts[kind])} {kind}" for kind in kinds)
+    finding = f"{count(counts['planned'])} planned = {parts}"
+    state: State = "warn"
+    step: str | None = "Give more slots (traffic.slots), or a lower rate."
     if ended_as == "running":
-        said = f"{finding}; the run has not ended, or its supervisor was killed"
-        return Check("records", title, "warn", said, "Judge the run when it has ended.")
-    if ended_as == "stopped":
-        # For what it found, which is the verdict; or by a limit, which is no reason to distrust it.
-        said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
-        if run.manifest.get("slo_lost") is not None or run.decided is not None:
-            return Check("records", title, "ok", said)
-        step = "Raise that limit for a run of the planned length."
-        return Check("records", title, "warn", said, step)
-    if ended_as != "complete":
-        said = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
-        # Whose failures they are, the verdict says: see analysis/stopped.py.
-        state: State = "warn" if ended_as in ("failing", "interrupted") else "fail"
-        return Check("records", title, state, said, "Make the run again, to its planned end.")
-    if counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
+        finding += "; the run has not ended, or its supervisor was killed"
+        step = "Judge the run when it has ended."
+    elif ended_as != "complete":
+        finding = f"{finding}; {run.manifest.get('reason') or ended_as}".rstrip(".")
+        step = "Make the run again, to its planned end."
+        if ended_as == "stopped":
+            # For what it found, which is the verdict; or by a limit: no reason to distrust it.
+            is_answered = run.manifest.get("slo_lost") is not None or run.decided is not None
+            state = "ok" if is_answered else "warn"
+            step = None if is_answered else "Raise that limit for a run of the planned length."
+        elif ended_as not in ("failing", "interrupted"):  # whose failures: see analysis/stopped.py
+            state = "fail"
+    elif counts["missing"] > MOST_MISSING * max(counts["planned"], 1):
+        state = "fail"
         step = "Make the run again; logs/locust.log in the run folder says what happened."
-        return Check("records", title, "fail", finding, step)
-    if counts["missing"] or counts["dropped"]:
-        step = "Give more slots (traffic.slots), or a lower rate."
-        return Check("records", title, "warn", finding, step)
-    return Check("records", title, "ok", finding)
+    elif not (counts["missing"] or counts["dropped"]):
+        state, step = "ok", None
+    return Check("records", "Records complete", state, finding, step)
 
 
 def _routing(run: Run, rows: pd.DataFrame) -> Check:
-    named = ["variant_asked", "variant_invoked"]
-    answered = rows.loc[rows["variant_invoked"].notna(), named]
-    if run.plan.traffic.routing == "weighted":
-        if session := run.plan.request.session_id:
-            said = "not tested: " + (
-                "calls of a session stay where it was opened, whatever the weights"
-                if session == "NEW_SESSION" or "{" in session
-                else "request.session_id puts every request into one session, which one place holds"
-            )
-            hint = "Leave request.session_id out, and the split is tested."
-            return Check("split", "Traffic split", "warn", said, hint)
-        served = answered["variant_invoked"].value_counts()
-        weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
-        split = traffic_split({str(k): int(v) for k, v in served.items()}, weights)
-        untested: State = "warn" if len(run.plan.arms) > 1 else "ok"
-        states: dict[str, State] = {"mismatch": "fail", "untested": untested}
-        step = None
-        if split.state == "mismatch":
-            step = "Check the weights that were in force (DescribeEndpoint), and for lost requests."
-            if "locustfile" in run.manifest:
-                step += " Where the locustfile sends SessionId, this says nothing: sessions stick."
-        state = states.get(split.state, "ok")
-        return Check("split", "Traffic split", state, split.finding, step)
-    pinned = answered[answered["variant_asked"].notna()]
-    strays = pinned[pinned["variant_asked"] != pinned["variant_invoked"]]
-    title = "Pinning honoured"
-    if len(strays):
-        example = strays.iloc[0]
-        return Check(
-            "pinning",
-            title,
-            "fail",
-            f"{count(len(strays))} of {count(len(pinned))} answers came from another variant "
-            f"than the one asked for (asked {example['variant_asked']}, got "
-            f"{example['variant_invoked']})",
-            "Check arms.*.request, and whether a proxy or the endpoint drops TargetVariant.",
+    return (_split if run.plan.traffic.routing == "weighted" else _pinning)(run, rows)
+
+
+def _split(run: Run, rows: pd.DataFrame) -> Check:
+    title = "Traffic split"
+    if session := run.plan.request.session_id:
+        said = "not tested: " + (
+            "calls of a session stay where it was opened, whatever the weights"
+            if session == "NEW_SESSION" or "{" in session
+            else "request.session_id puts every request into one session, which one place holds"
         )
+        hint = "Leave request.session_id out, and the split is tested."
+        return Check("split", title, "warn", said, hint)
+    served = rows["variant_invoked"].value_counts()
+    weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
+    split = traffic_split({str(k): int(v) for k, v in served.items()}, weights)
+    step = None
+    if split.state == "mismatch":
+        step = "Check the weights that were in force (DescribeEndpoint), and for lost requests."
+        if "locustfile" in run.manifest:
+            step += " Where the locustfile sends SessionId, this says nothing: sessions stick."
+    is_open = split.state == "untested" and len(run.plan.arms) > 1
+    state: State = "fail" if split.state == "mismatch" else "warn" if is_open else "ok"
+    return Check("split", title, state, split.finding, step)
+
+
+def _pinning(run: Run, rows: pd.DataFrame) -> Check:
+    wanted, got = rows["variant_asked"], rows["variant_invoked"]
+    is_pinned = (wanted.notna() & got.notna()).to_numpy()
+    is_astray = is_pinned & (wanted != got).to_numpy()
+    title = "Pinning honoured"
+    if is_astray.any():
+        first = int(is_astray.argmax())
+        said = (
+            f"{count(int(is_astray.sum()))} of {count(int(is_pinned.sum()))} answers came from "
+            f"another variant than the one asked for (asked {wanted.iloc[first]}, got "
+            f"{got.iloc[first]})"
+        )
+        step = "Check arms.*.request, and whether a proxy or the endpoint drops TargetVariant."
+        return Check("pinning", title, "fail", said, step)
     if astray := _astray(run, rows):
         return Check("pinning", title, "fail", astray, "Check arms.*.request.endpoint_name.")
     sent = rows["arm"].value_counts()
     shares = ", ".join(f"{count(int(sent.get(arm, 0)))} to {arm}" for arm in run.plan.arms)
-    asked = rows.loc[(rows["outcome"] == "ok") & rows["variant_asked"].notna(), named]
-    unnamed = int(asked["variant_invoked"].isna().sum())
-    if unnamed:
-        said = f"{count(unnamed)} of {count(len(asked))} answers do not name their variant"
+    is_asked = (rows["outcome"] == "ok") & wanted.notna()
+    if unnamed := int((is_asked & got.isna()).sum()):
+        said = f"{count(unnamed)} of {count(int(is_asked.sum()))} answers do not name their variant"
         return Check("pinning", title, "warn", said, "Look for a proxy that drops headers.")
-    if asked.empty:
+    if not is_asked.any():
         return Check("pinning", "Arms", "ok", shares)
     return Check("pinning", title, "ok", f"every answer came from the variant asked for ({shares})")
 
@@ -195,8 +192,8 @@ def _warmup(run: Run, rows: pd.DataFrame) -> Check:
         step = "Set traffic.warmup to 10s or more: first requests open connections and caches."
         return Check("warmup", title, "warn", "no request was sent before measuring began", step)
     finding = f"the first {run.start_s:g} s ({count(cut)} requests)"
-    slow_s = _slow_start_s(run, rows)
-    if slow_s == 0 or _rate_changes(run):
+    slow_s = 0.0 if _rate_changes(run) else _slow_start_s(run, rows)
+    if slow_s == 0:
         return Check("warmup", title, "ok", finding)
     finding += f"; the next {duration(slow_s)} were slower than the run's second half ever was"
     step = f"Set traffic.warmup to {duration(run.start_s + slow_s)} or more."
@@ -277,10 +274,10 @@ def _drift(run: Run, rows: pd.DataFrame) -> Check | None:
         f"median of the last quarter against the first: {said or 'not known'} (up to "
         f"{share(MOST_DRIFT)}, or {MOST_SPREADS:g} times how windows scatter, is passed)"
     )
-    if moved:
-        step = "The intervals allow for it; a longer warm-up or run tells a trend from noise."
-        return Check("drift", "Steady", "warn", finding, step)
-    return Check("drift", "Steady", "ok", finding)
+    if not moved:
+        return Check("drift", "Steady", "ok", finding)
+    step = "The intervals allow for it; a longer warm-up or run tells a trend from noise."
+    return Check("drift", "Steady", "warn", finding, step)
 
 
 def _rate_changes(run: Run) -> bool:
@@ -312,14 +309,13 @@ def _failures(run: Run, rows: pd.DataFrame) -> Check:
         step = "See the errors by kind; what is left says little of either arm."
         return Check("failures", "Few failures", "fail", f"{finding}, in every arm", step)
     burst = _burst(run, failed)
-    said = f"{finding}{burst}"
+    step = ""
     if len(failed) > MOST_FAILED * max(len(sent), 1):
         step = "See the errors by kind; percentiles are those of the requests that were answered."
-        return Check("failures", "Few failures", "warn", said, step)
-    if burst:
+    elif burst:
         step = "Look at what happened then: latencies of that time are those of an outage."
-        return Check("failures", "Few failures", "warn", said, step)
-    return Check("failures", "Few failures", "ok", said)
+    state: State = "warn" if step else "ok"
+    return Check("failures", "Few failures", state, f"{finding}{burst}", step or None)
 
 
 def _burst(run: Run, failed: pd.DataFrame) -> str:

@@ -123,13 +123,8 @@ def judge(
     else:
         state = "better" if "better" in calls else "same"
     chosen = _decisive(state, guarded)
-    return Verdict(
-        state=state,
-        validity=validity_of(checks),
-        sentence=_sentence(state, chosen, guarded),
-        context=(*_beside(chosen, guarded), *_about_answers(answers)),
-        exit_code=EXIT_CODES[state],
-    )
+    context = (*_beside(chosen, guarded), *_about_answers(answers))
+    return stated(state, _sentence(state, chosen, guarded), context, checks)
 
 
 def untrusted(checks: Iterable[Check]) -> Verdict | None:
@@ -137,12 +132,19 @@ def untrusted(checks: Iterable[Check]) -> Verdict | None:
     failed = next((check for check in checks if check.state == "fail"), None)
     if failed is None:
         return None
+    said = f'Do not read on: this run fails the check "{failed.title}".'
+    context = (text for text in (f"{failed.finding}.", failed.next_step) if text)
+    return stated("untrusted", said, context, [failed])
+
+
+def stated(state: State, sentence: str, context: Iterable[str], checks: Iterable[Check]) -> Verdict:
+    """Give a verdict with what its checks and its exit code are."""
     return Verdict(
-        state="untrusted",
-        validity="INVALID",
-        sentence=f'Do not read on: this run fails the check "{failed.title}".',
-        context=tuple(text for text in (f"{failed.finding}.", failed.next_step) if text),
-        exit_code=EXIT_CODES["untrusted"],
+        state=state,
+        validity="INVALID" if state == "untrusted" else validity_of(checks),
+        sentence=sentence,
+        context=tuple(context),
+        exit_code=EXIT_CODES[state],
     )
 
 
@@ -225,7 +227,7 @@ def _about_answers(answers: Answers | None) -> list[str]:
             said.append(
                 f"{item.arm} is right {more} often than {item.baseline}: on {share[item.arm]} "
                 f"of {fmt.count(item.payloads)} payloads against {share[item.baseline]} "
-                f"(p {_equals(item.p_value)})."
+                f"({fmt.p_equals(item.p_value)})."
             )
         elif item.agree == item.payloads:
             said.append(f"Both gave the same answer to all {fmt.count(item.payloads)} payloads.")
@@ -233,14 +235,9 @@ def _about_answers(answers: Answers | None) -> list[str]:
             said.append(
                 f"Which is right more often cannot be told: {item.arm} on {share[item.arm]} and "
                 f"{item.baseline} on {share[item.baseline]} of {fmt.count(item.payloads)} payloads "
-                f"(p {_equals(item.p_value)})."
+                f"({fmt.p_equals(item.p_value)})."
             )
     return said
-
-
-def _equals(p_value: float | None) -> str:
-    text = fmt.p_value(p_value)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _effect(item: Difference) -> tuple[Estimate | None, float]:

@@ -1,48 +1,53 @@
 """Two arms' values cut into windows of time and sorted once, so that any threshold is counted fast.
 
-Counting the values beyond a threshold in every window at once takes two binary searches, however
-many values there are.
+Counting the values beyond a threshold then takes a binary search a window, however many values
+there are.
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Windows = NDArray[np.uint8]
+"""The window of each value; WINDOWS is none of them."""
 
 WINDOWS = 60
 
-_WORTH_A_THREAD = 200_000
 _TIE = 1e-12
 """Values this close, relatively, are the same: scaling must not part what is tied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WindowedArm:
-    """One arm's values, sorted once, with the window of each.
+class Totals:
+    """How many values of an arm each window has, and their sum."""
 
-    `places` is window x size + rank in `ordered`, ascending. `counts` and `sums` are per window.
-    """
-
-    ordered: Floats
-    places: Ints
     counts: Floats
     sums: Floats
-    variance: float
 
     @property
     def size(self) -> int:
         """How many values there are."""
-        return self.ordered.size
+        return round(float(self.counts.sum()))
 
     @property
     def mean(self) -> float:
         """The mean of all values."""
         return float(self.sums.sum()) / self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowedArm(Totals):
+    """One arm's values: all of them `ordered`, and each window's `parts`; both ascend."""
+
+    ordered: Floats
+    parts: tuple[Floats, ...]
+    variance: float
 
     def quantile(self, quantile: float) -> float:
         """The smallest value that at least this share of the values do not exceed."""
@@ -54,35 +59,37 @@ class WindowedArm:
         Of the values tied with it a part counts as above: the part that brings this arm nearest to
         `share` above in all. Else two arms with the same quantile on a coarse clock would differ.
         """
-        first_tied = int(np.searchsorted(self.ordered, threshold * (1 - _TIE)))
-        first_above = int(np.searchsorted(self.ordered, threshold * (1 + _TIE), side="right"))
-        above = self._from_rank(first_above)
+        tied, beyond = threshold * (1 - _TIE), threshold * (1 + _TIE)
+        first_tied = int(np.searchsorted(self.ordered, tied))
+        first_above = int(np.searchsorted(self.ordered, beyond, side="right"))
+        above = self.counts - ranks(self.parts, beyond, "right")
         if first_tied == first_above:
             return above
         wanted = share * self.size - (self.size - first_above)
         part = min(max(wanted / (first_above - first_tied), 0.0), 1.0)
-        return above + part * (self._from_rank(first_tied) - above)
-
-    def first_places(self, rank: int) -> Ints:
-        """Where in `places` the values of at least this rank begin, per window."""
-        return np.searchsorted(self.places, np.arange(WINDOWS) * self.size + rank)
-
-    def _from_rank(self, rank: int) -> Floats:
-        return np.asarray(np.cumsum(self.counts) - self.first_places(rank))
+        return above + part * (self.counts - ranks(self.parts, tied) - above)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """Two arms that ran side by side for `span_s` seconds, cut into the same windows."""
+class Rates:
+    """What two arms that ran side by side for `span_s` seconds come to, in the same windows."""
 
-    baseline: WindowedArm
-    arm: WindowedArm
+    baseline: Totals
+    arm: Totals
     span_s: float
 
     @property
     def smaller(self) -> int:
         """The number of values in the smaller arm."""
         return min(self.baseline.size, self.arm.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample(Rates):
+    """The same with each of the values."""
+
+    baseline: WindowedArm
+    arm: WindowedArm
 
     def pooled_quantile(self, quantile: float, arm_scale: float) -> float:
         """The quantile of both arms' values together, the arm's multiplied by `arm_scale`."""
@@ -115,13 +122,50 @@ def windowed(
     time for both. Values scheduled outside start_s..end_s are left out. Raises ValueError for a
     value that is not finite or is negative, a time that is not finite, and an empty span.
     """
-    given = (baseline, arm), (baseline_at_s, arm_at_s), (start_s, start_s), (end_s, end_s)
-    if np.size(baseline) < _WORTH_A_THREAD:
-        arms = [_windowed_arm(*each) for each in zip(*given, strict=True)]
-    else:
-        with ThreadPoolExecutor(2) as threads:  # sorting leaves the other core free
-            arms = list(threads.map(_windowed_arm, *given))
+    arms = []
+    for values, at_s in ((baseline, baseline_at_s), (arm, arm_at_s)):
+        window = windows_of(np.asarray(at_s, dtype=np.float64), start_s, end_s)
+        inside = window < WINDOWS
+        arms.append(windowed_arm(np.asarray(values, dtype=np.float64)[inside], window[inside]))
     return Sample(baseline=arms[0], arm=arms[1], span_s=end_s - start_s)
+
+
+def windowed_arm(values: Floats, window: Windows) -> WindowedArm:
+    """Sort one arm's values, which are taken over: they are not the caller's any more."""
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError("every value must be a finite number that is not negative")
+    variance = float(values.var()) if values.size else 0.0
+    ordered = np.sort(values)
+    if (window[1:] < window[:-1]).any():  # of no schedule; a stable sort of bytes is a radix sort
+        by_window = np.argsort(window, kind="stable")
+        values, window = values[by_window], window[by_window]
+    parts = np.split(values, np.searchsorted(window, np.arange(1, WINDOWS, dtype=np.uint8)))
+    sums = [float(np.cumsum(part)[-1]) if part.size else 0.0 for part in parts]
+    for part in parts:
+        part.sort()
+    return WindowedArm(
+        counts=np.array([part.size for part in parts], dtype=np.float64),
+        sums=np.array(sums),
+        ordered=ordered,
+        parts=tuple(parts),
+        variance=variance,
+    )
+
+
+def windows_of(at_s: Floats, start_s: float, end_s: float) -> Windows:
+    """Give the window of each time; WINDOWS where it lies outside the span.
+
+    Raises ValueError for a time that is not finite, and an empty span.
+    """
+    if not (np.isfinite(at_s).all() and end_s > start_s):
+        raise ValueError("every time must be finite, and the span must end after it starts")
+    place = ((at_s - start_s) * (WINDOWS / (end_s - start_s))).clip(0, WINDOWS - 1)
+    return np.where((at_s >= start_s) & (at_s <= end_s), place.astype(np.uint8), np.uint8(WINDOWS))
+
+
+def ranks(parts: Sequence[Floats], value: float, side: Literal["left", "right"] = "left") -> Ints:
+    """How many values of each ascending part lie below one; on the right, or are the same."""
+    return np.array([part.searchsorted(value, side) for part in parts])
 
 
 def merged(per_window: Floats, windows: int) -> Floats:
@@ -141,37 +185,6 @@ def differences(
     pooled = (baseline_totals.sum() + arm_totals.sum()) / (baseline_n + arm_n)
     baseline = (baseline_totals - pooled * baseline_counts) / baseline_n
     return np.asarray((arm_totals - pooled * arm_counts) / arm_n - baseline)
-
-
-def _windowed_arm(values: ArrayLike, at_s: ArrayLike, start_s: float, end_s: float) -> WindowedArm:
-    inside, window = _inside(np.asarray(at_s, dtype=np.float64), start_s, end_s)
-    given = np.asarray(values)[inside]
-    order = np.argsort(given, kind="stable" if given.dtype == np.bool_ else None)
-    kept = given.astype(np.float64, copy=False)
-    if not (np.isfinite(kept).all() and (kept >= 0).all()):
-        raise ValueError("every value must be a finite number that is not negative")
-    # A stable sort of single bytes is a radix sort: this one groups the ranks by window and keeps
-    # them ascending within each.
-    rank = np.argsort(window[order], kind="stable")
-    counts = np.bincount(window, minlength=WINDOWS)
-    return WindowedArm(
-        ordered=kept[order],
-        places=rank + np.repeat(np.arange(WINDOWS) * kept.size, counts),
-        counts=counts.astype(np.float64),
-        sums=np.bincount(window, weights=kept, minlength=WINDOWS).astype(np.float64),
-        variance=float(kept.var()) if kept.size else 0.0,
-    )
-
-
-def _inside(
-    at_s: Floats, start_s: float, end_s: float
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Which times lie in the span, and the window of each of those."""
-    if not (np.isfinite(at_s).all() and end_s > start_s):
-        raise ValueError("every time must be finite, and the span must end after it starts")
-    inside = (at_s >= start_s) & (at_s <= end_s)
-    window = ((at_s[inside] - start_s) * (WINDOWS / (end_s - start_s))).astype(np.uint8)
-    return inside, np.minimum(window, np.uint8(WINDOWS - 1))
 
 
 def _rank(quantile: float, size: int) -> int:

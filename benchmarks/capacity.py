@@ -32,7 +32,7 @@ from experiments.local.faults import FAILING, NOT_SERVED
 from experiments.local.instance import simulated
 from experiments.local.routing import Router
 from experiments.plan_file import BUILT_IN
-from experiments.search import Asked, Call, Made, Probe, next_probe
+from experiments.search import Asked, Call, Probe, next_probe
 from experiments.slo import Slo, Threshold, thresholds
 
 WORLDS: Mapping[str, tuple[str, dict[str, float]]] = {
@@ -147,26 +147,18 @@ def search(world: str, seed: int, probe_s: float, resolution: float) -> tuple[Bo
         replicates=3,
         seed=seed,
     )
-    history: list[Made] = []
     sent: list[Probe] = []
     made: dict[float, list[Observed]] = {}
     calls: dict[float, Call] = {}
     warmup_s = WARMUP_S.get(world, 5.0)
-    while isinstance(following := next_probe(history, asked), Probe):
+    while isinstance(following := next_probe(sent, calls, asked), Probe):
         own = made.setdefault(following.rate_rps, [])
-        own.append(probe(endpoint, limits, following, warmup_s, 1000 * seed + len(history)))
+        own.append(probe(endpoint, limits, following, warmup_s, 1000 * seed + len(sent)))
         sent.append(following)
         calls[following.rate_rps] = judge_rate(following.rate_rps, own, limits).call
-        history = [
-            Made(rate_rps=p.rate_rps, length_s=p.length_s, call=calls[p.rate_rps]) for p in sent
-        ]
     rates = [judge_rate(rate_rps, own, limits) for rate_rps, own in made.items()]
     spent_s = sum(each.length_s for own in made.values() for each in own)
-    return (
-        boundary(rates, resolution, following.end),
-        len(history),
-        spent_s + warmup_s * len(history),
-    )
+    return boundary(rates, resolution, following), len(sent), spent_s + warmup_s * len(sent)
 
 
 PLAN = """

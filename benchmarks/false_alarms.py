@@ -25,7 +25,7 @@ from analysis.error_rates import error_rate_difference
 from analysis.noise import MEMORY_S, Refusal, draw_signs
 from analysis.paired import ramps_of, smoothed_test
 from analysis.simulate import STREAMS, Stream, TwoArms
-from analysis.swap import SwapTest, mean_test, quantile_test
+from analysis.swap import SwapTest, swap_test
 from analysis.windows import Floats, Sample, windowed
 from benchmarks.payload_pairs import NOISES, payload_pairs
 
@@ -45,9 +45,9 @@ def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
     errors = error_rate_difference(failed, signs=SIGNS).p_value
     found = {
         f"**SWAP-2S {name}**": rejects(
-            mean_test(sample, signs=SIGNS)
+            swap_test(sample, None, signs=SIGNS)
             if quantile is None
-            else quantile_test(sample, quantile, signs=SIGNS)
+            else swap_test(sample, quantile, signs=SIGNS)
         )
         for name, quantile in {**QUANTILES, "mean": None}.items()
     }
@@ -57,7 +57,7 @@ def swap_rejections(arms: TwoArms, duration_s: float) -> dict[str, bool | None]:
 def pair_rejections(pairs: Sample) -> dict[str, bool | None]:
     found = {}
     for name, quantile in QUANTILES.items():
-        found[f"SWAP-2S {name}"] = rejects(quantile_test(pairs, quantile, signs=SIGNS))
+        found[f"SWAP-2S {name}"] = rejects(swap_test(pairs, quantile, signs=SIGNS))
         smoothed = smoothed_test(ramps_of(pairs), quantile, signs=SIGNS)
         found[f"**SWAP-2S {name}, smoothed**"] = rejects(smoothed)
     return found

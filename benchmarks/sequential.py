@@ -26,10 +26,9 @@ from analysis.sequential import (
     level_of,
     log_e_value,
     t_p_value,
-    window_scores,
 )
 from analysis.simulate import STREAMS, TwoArms
-from analysis.swap import quantile_test
+from analysis.swap import score_of, swap_test
 from analysis.windows import WINDOWS, Sample, windowed
 
 WINDOW_S = 30.0
@@ -68,7 +67,7 @@ def stops_of(arms: TwoArms, duration_s: float, quantile: float, margin: float) -
     look_s = same_s = guard_s = guard_slower_s = None
     for look in range(1, LOOKS + 1):
         end_s = duration_s * look / LOOKS
-        test = quantile_test(sample_of(arms, end_s, end_s), quantile, signs=SIGNS)
+        test = swap_test(sample_of(arms, end_s, end_s), quantile, signs=SIGNS)
         if isinstance(test, Refusal) or test.tail_requests < 50:
             continue
         edges = math.log1p(margin), -math.log1p(margin)
@@ -80,7 +79,7 @@ def stops_of(arms: TwoArms, duration_s: float, quantile: float, margin: float) -
     for windows in range(FEWEST_WINDOWS, int(duration_s / WINDOW_S) + 1):
         end_s = windows * WINDOW_S
         sample = sample_of(arms, end_s, WINDOWS * WINDOW_S)
-        scores = window_scores(sample, quantile)[:windows]
+        scores = score_of(sample, quantile)(0.0)[:windows]
         if log_e_value(scores, ALPHA) > -math.log(ALPHA):
             guard_s = guard_s or end_s
             if scores.sum() > 0:

@@ -1,15 +1,15 @@
 """The accounts of a run that has ended: every planned request is counted once."""
 
-import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experiments import run_folder
+from experiments import child, run_folder
 from experiments.run_folder import RunFolder
-from experiments.workers import became_of
+from experiments.workers import await_streams, became_of
 
 ENDED = ("ended_as", "reason", "slo_lost")
 
@@ -59,7 +59,25 @@ def finish(
     return run_folder.update_manifest(folder, counts=counts, **ended)
 
 
+def finish_if_ended(folder: RunFolder) -> None:
+    """Finish a run whose processes have ended, whatever ended them; leave alone what goes on."""
+    manifest = run_folder.read_manifest(folder)
+    if manifest["ended_as"] == "running":
+        if run_folder.is_held(folder):
+            return
+        if "workers" in manifest:  # which outlive their master for a while
+            await_streams(folder)
+    finish(folder, exit_code=None)
+
+
+def kept(path: Path) -> str:
+    """Say how the run of a folder is judged later."""
+    return f"The records are kept; `abreast report {path}` judges them."
+
+
 def _crash_reason(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"The Locust process was killed by {signal.Signals(-exit_code).name}."
+    if exit_code is None:
+        return "The process that made the run was killed."
+    if exit_code < 0:
+        return f"The Locust process was killed by {child.killer(exit_code)}."
     return f"The Locust process ended with exit code {exit_code}; see logs/locust.log."

@@ -5,7 +5,6 @@ record.
 """
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -30,15 +29,11 @@ def put_weights_back(folder: RunFolder, environment: Mapping[str, str], tell: Te
     log = folder.logs / "restore.log"
     command = child.command("experiments", "restore", str(folder.path))
     going_on = {"kind": "note", "text": "The weights are being put back; that goes on."}
-    before = signal.signal(signal.SIGINT, lambda *_: tell(going_on))
-    try:
-        with log.open("wb") as file:
-            # In a process group of its own, Ctrl-C does not reach it.
-            subprocess.run(
-                command, env=environment, stdout=file, stderr=file, process_group=0, check=False
-            )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with log.open("wb") as file, child.interrupts_call(lambda: tell(going_on)):
+        # In a process group of its own, Ctrl-C does not reach it.
+        subprocess.run(
+            command, env=environment, stdout=file, stderr=file, process_group=0, check=False
+        )
     tell({"kind": "note", "text": child.tail(log)})
     if restore.is_pending(folder):  # which is said to whom nothing else is
         sys.stderr.write(f"The weights are not put back: abreast restore {folder.path}\n")
@@ -69,8 +64,10 @@ def start_reading_cloudwatch(
         )
 
 
-def finish_reading_cloudwatch(folder: RunFolder, reading: "subprocess.Popen[bytes]") -> None:
-    """Wait for that process to end; note where it left nothing."""
+def finish_reading_cloudwatch(folder: RunFolder, reading: "subprocess.Popen[bytes] | None") -> None:
+    """Wait for that process, if there is one; note where it left nothing. Ctrl-C ends it."""
+    if reading is None:
+        return
     try:
         reading.wait()
     except KeyboardInterrupt:
@@ -84,14 +81,3 @@ def finish_reading_cloudwatch(folder: RunFolder, reading: "subprocess.Popen[byte
         if reading.returncode > 0:
             note = f"CloudWatch was not read; see {folder.logs / 'cloudwatch.log'}."
         run_folder.write_atomically(path, json.dumps({"note": note}) + "\n")
-
-
-def read_cloudwatch(
-    plan: Plan, folder: RunFolder, environment: Mapping[str, str], tell: Tell
-) -> None:
-    """Read CloudWatch into the run folder, if the plan says so; Ctrl-C goes on without it."""
-    reading = start_reading_cloudwatch(
-        plan, folder, environment, lambda text: tell({"kind": "note", "text": text})
-    )
-    if reading is not None:
-        finish_reading_cloudwatch(folder, reading)

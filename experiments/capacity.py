@@ -5,24 +5,26 @@ when all that it sent was awaited, so the next one begins after what is in fligh
 pause, and a warm-up of its own.
 """
 
-import json
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experiments import run_folder
-from experiments.errors import EndpointError
+from experiments import child, run_folder
+from experiments.errors import EndpointError, PlanError
+from experiments.locust_process import Rig
 from experiments.plan import Plan
-from experiments.reach import Tell, reach
+from experiments.plan_file import inline, load
+from experiments.reach import Reachable, Tell, reach
 from experiments.run_folder import RunFolder
-from experiments.search import Asked, Call, End, Made, Probe, next_probe
+from experiments.search import Asked, Call, End, Probe, next_probe
 from experiments.series import make, runs, series
 from experiments.slo import Threshold, slowest_ms
-from experiments.workers import Workers
 
 Judge = Callable[[Sequence[Path]], Mapping[float, Call]]
 """Given the runs made so far: what all at each rate show together."""
@@ -38,15 +40,7 @@ _LONGER_UNDER_LOAD = 4
 
 
 def measure(
-    plan: Plan,
-    plan_path: Path,
-    overrides: Sequence[str],
-    out: Path,
-    tell: Tell,
-    judge: Judge,
-    web: bool = False,
-    workers: Workers | None = None,
-    firsts: int = 0,
+    plan_path: Path, overrides: Sequence[str], rig: Rig, judge: Judge, firsts: int = 0
 ) -> RunFolder:
     """Search the highest rate that keeps the SLO, and give the folder of the search.
 
@@ -59,26 +53,30 @@ def measure(
         AbreastError: the plan or the endpoint is wrong, or a probe cannot be made.
         KeyboardInterrupt: no probe was made whole.
     """
-    folder = None
-    try:
-        with (
-            series(plan_path, overrides, out) as folder,
-            reach(plan, plan_path, folder.logs, tell) as reachable,
-        ):
+    plan = load(plan_path, overrides)
+    with (
+        series(plan_path, overrides, rig.out, _is_whole_probe) as folder,
+        reach(plan, plan_path, folder.logs, rig.tell) as reachable,
+    ):
+        own = replace(rig, reachable=reachable)
 
-            def send(label: str, *of_the_probe: str) -> RunFolder:
-                changed = [*overrides, *of_the_probe]
-                made = make(folder, plan_path, changed, tell, label, reachable, web, workers)
-                if run_folder.read_manifest(made)["ended_as"] == "interrupted":
-                    raise KeyboardInterrupt
-                return made
+        def send(label: str, *of_the_probe: str) -> RunFolder:
+            return make(folder, plan_path, [*overrides, *of_the_probe], label, own)
 
-            end = _search(plan, folder, send, tell, judge, firsts)
-            run_folder.update_manifest(folder, search_end=end)
-    except KeyboardInterrupt:
-        if folder is None or not any(map(_is_whole_probe, runs(folder))):
-            raise
+        if said := _may_scale(folder, reachable):
+            rig.tell({"kind": "note", "text": said})
+        end = _search(plan, folder, send, rig.tell, judge, firsts)
+        run_folder.update_manifest(folder, search_end=end)
     return folder
+
+
+def _may_scale(folder: RunFolder, reachable: Reachable) -> str:
+    """Ask, in a process with boto3, what may move instances; what it cannot ask it leaves out."""
+    command = child.command("experiments.sagemaker.inspect", str(folder.path))
+    asked = subprocess.run(
+        command, env=reachable.environment, capture_output=True, text=True, check=False
+    )
+    return asked.stdout
 
 
 def _search(
@@ -97,27 +95,31 @@ def _search(
         tell({"kind": "note", "text": "One user at a time, to see how long an answer takes."})
         service_s = _service_s(send("one user", *_of_the_arm(plan), *_one_user(plan)))
     asked = _asked(plan, service_s)
-    history: list[Made] = []
     sent: list[Probe] = []
-    budget = _Budget(plan, firsts)
-    while isinstance(probe := next_probe(history, asked), Probe):
-        if not budget.allows(probe):
+    calls: Mapping[float, Call] = {}
+    began_s = time.monotonic()
+    while isinstance(probe := next_probe(sent, calls, asked), Probe):
+        if not _is_within_limits(plan, [*sent, probe], firsts, time.monotonic() - began_s):
+            if not sent:
+                raise PlanError(
+                    f"The first probe, {probe.rate_rps:g} req/s for {probe.length_s:.0f} s, would "
+                    "go beyond the plan's [limits].",
+                    "Raise them; or give another capacity.start_rate, or an [slo] that fewer "
+                    "requests can show.",
+                )
             text = "The next probe would go beyond [limits]; the search ends here."
             tell({"kind": "note", "text": text})
             return "limits"
         time.sleep(plan.capacity_asked.cooldown)
-        tell({"kind": "note", "text": f"Probe {len(history) + 1}, {probe.why}: "
+        tell({"kind": "note", "text": f"Probe {len(sent) + 1}, {probe.why}: "
               f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s"})  # fmt: skip
         of_how_many = f" of {len(asked.ladder)}" if asked.ladder else ""
-        label = f"probe {len(history) + 1}{of_how_many}, {probe.rate_rps:g} req/s"
-        send(label, *overrides_of(plan, probe, len(history), service_s))
+        label = f"probe {len(sent) + 1}{of_how_many}, {probe.rate_rps:g} req/s"
+        send(label, *overrides_of(plan, probe, len(sent), service_s))
         sent.append(probe)
         calls = judge([made.path for made in runs(folder)])
-        history = [
-            Made(rate_rps=p.rate_rps, length_s=p.length_s, call=calls[p.rate_rps]) for p in sent
-        ]
         tell({"kind": "note", "text": f"{probe.rate_rps:g} req/s: {calls[probe.rate_rps]}"})
-    return probe.end
+    return probe
 
 
 def _is_whole_probe(made: RunFolder) -> bool:
@@ -126,25 +128,14 @@ def _is_whole_probe(made: RunFolder) -> bool:
     return not is_calibration and manifest["ended_as"] not in ("interrupted", "running")
 
 
-class _Budget:
-    """What the plan's [limits] leave for all probes together."""
-
-    def __init__(self, plan: Plan, firsts: int) -> None:
-        self._limits = plan.limits
-        self._warmup_s = plan.traffic.warmup
-        self._began_s = time.monotonic()
-        self._firsts = firsts
-        self._requests = 0.0
-
-    def allows(self, probe: Probe) -> bool:
-        """Count a probe, and say whether it stays within the limits."""
-        length_s = self._warmup_s + probe.length_s
-        self._requests += length_s * probe.rate_rps + self._firsts
-        elapsed_s = time.monotonic() - self._began_s
-        return self._limits is None or (
-            self._requests <= self._limits.max_requests
-            and elapsed_s + length_s <= self._limits.max_minutes * 60
-        )
+def _is_within_limits(plan: Plan, probes: Sequence[Probe], firsts: int, elapsed_s: float) -> bool:
+    """Whether [limits] leave room for the last of the probes, after all before it."""
+    if plan.limits is None:
+        return True
+    lengths_s = [plan.traffic.warmup + probe.length_s for probe in probes]
+    sent = (s * each.rate_rps + firsts for s, each in zip(lengths_s, probes, strict=True))
+    is_in_time = elapsed_s + lengths_s[-1] <= plan.limits.max_minutes * 60
+    return is_in_time and sum(sent) <= plan.limits.max_requests
 
 
 def _asked(plan: Plan, service_s: float | None) -> Asked:
@@ -204,7 +195,7 @@ def _of_the_arm(plan: Plan, abort_after_s: float | None = None) -> tuple[str, ..
         limits |= {"abort_on_fail": True, "abort_after": f"{abort_after_s:.3f}s"}
     own = plan.arms[arm].model_dump(mode="json", exclude_none=True)
     # Each probe would wait minutes for CloudWatch.
-    only = (f"arms={_inline({arm: own})}", f"slo={_inline(limits)}", "cloudwatch.read=false")
+    only = (f"arms={inline({arm: own})}", f"slo={inline(limits)}", "cloudwatch.read=false")
     return "question=load", *only
 
 
@@ -213,7 +204,7 @@ def _one_user(plan: Plan) -> tuple[str, ...]:
         "routing": "pinned", "arrivals": "closed", "users": 1,
         "transport": plan.traffic.transport, **_CALIBRATION,
     }  # fmt: skip
-    return (f"traffic={_inline(traffic)}",)
+    return (f"traffic={inline(traffic)}",)
 
 
 def _service_s(calibration: RunFolder) -> float:
@@ -230,10 +221,3 @@ def _service_s(calibration: RunFolder) -> float:
             f"See {calibration.path} and its logs, or begin at a rate: capacity.start_rate.",
         )
     return float(pc.mean(pc.subtract(good["ended_ns"], good["started_ns"])).as_py()) / 1e9
-
-
-def _inline(value: object) -> str:
-    """Write a value as TOML on one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value)

@@ -4,7 +4,7 @@ Facts of the account, the endpoint and this machine are read elsewhere; what is 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -145,8 +145,13 @@ class Scalable:
     """An activity that is not over."""
 
 
-def scaling(found: Sequence[Scalable] | str) -> Finding:
-    """May instances move during the run? A text says why that is not known."""
+def scaling(
+    found: Sequence[Scalable] | str, managed: Mapping[str, tuple[int, int]] | None = None
+) -> Finding:
+    """May instances move during the run? A text says why that is not known.
+
+    `managed` has the least and the most instances of variants that scale by their configuration.
+    """
     title = "Scaling"
     if isinstance(found, str):
         step = "Allow application-autoscaling:DescribeScalableTargets (--policy)."
@@ -156,10 +161,15 @@ def scaling(found: Sequence[Scalable] | str) -> Finding:
             said = f"{target.resource} is being scaled: {target.moving}"
             return Finding(title, "fail", said, None, f"Wait for it. {_suspend(target)}")
     free = [each for each in found if not each.is_suspended and each.least != each.most]
-    if free:
-        said = "; ".join(f"{each.resource} may have {each.least} to {each.most}" for each in free)
+    moves = [f"{each.resource} may have {each.least} to {each.most}" for each in free]
+    steps = [*map(_suspend, free)]
+    for variant, (least, most) in (managed or {}).items():
+        if least != most:
+            moves.append(f"ManagedInstanceScaling may give {variant} {least} to {most}")
+            steps.append(f"Deploy {variant} with one number as its least and most instances.")
+    if moves:
         why = "a run during which instances move is not trusted"
-        return Finding(title, "warn", said, why, " ".join(map(_suspend, free)))
+        return Finding(title, "warn", "; ".join(moves), why, " ".join(steps))
     held = f"{len(found)} suspended or held at one size" if found else "none is registered"
     return Finding(title, "ok", f"scalable targets that may move: none ({held})")
 
@@ -206,7 +216,8 @@ def payloads(found: "Sequence[Payload]") -> Finding:
     """Is any body larger than an endpoint may take?"""
     largest = max(found, key=lambda payload: len(payload.body))
     size = len(largest.body)
-    said = f"{len(found):,} bodies, the largest {size:,} bytes ({largest.name})"
+    bodies = "1 body" if len(found) == 1 else f"{len(found):,} bodies"
+    said = f"{bodies}, the largest {size:,} bytes ({largest.name})"
     why = (
         f"AWS's API reference gives {MOST_BYTES:,} bytes as the most; some endpoints take 25 MB, "
         "and serverless ones 4 MB"

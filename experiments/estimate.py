@@ -33,7 +33,8 @@ def estimate(plan: Plan, firsts: int = 0) -> Estimate:
         )
     runs = 1
     if plan.question == "regression":
-        runs = plan.gate.runs_per_side * (2 if plan.gate.order == "abba" else 1)
+        is_of_one = plan.gate.order == "blocks" or len(plan.arms) == 1
+        runs = plan.gate.runs_per_side * (1 if is_of_one else 2)
         firsts *= plan.gate.runs_per_side  # also in abba, where a run is of one arm
     requests = traffic.expected_requests
     return Estimate(
@@ -44,17 +45,20 @@ def estimate(plan: Plan, firsts: int = 0) -> Estimate:
 
 
 def refuse_beyond_limits(plan: Plan, where: object, firsts: int) -> None:
-    """Refuse a plan that with its `firsts` sends more than it may.
+    """Refuse a plan whose runs, with their `firsts`, send more or last longer than they may.
 
     Raises:
-        PlanError: with how many there are.
+        PlanError: with how much it is.
     """
-    requests = estimate(plan, firsts).requests or firsts
-    if plan.limits and requests > plan.limits.max_requests:
+    found, limits = estimate(plan, firsts), plan.limits
+    requests, minutes = found.requests or firsts, found.minutes or 0.0
+    if limits and (requests > limits.max_requests or minutes > limits.max_minutes):
+        of_runs = "the plan" if found.runs == 1 else f"its {found.runs} runs"
         raise PlanError(
-            f"{where}: the plan sends about {requests:,.0f} requests, with {firsts:,} before each "
-            f"run's clock starts; limits.max_requests is {plan.limits.max_requests:,}.",
-            "Raise the limit, or send less: each TargetModel of the payloads is asked once.",
+            f"{where}: {of_runs} would send about {requests:,.0f} requests, with {firsts:,} before "
+            f"each run's clock starts, in {minutes:.1f} minutes; limits.max_requests is "
+            f"{limits.max_requests:,} and limits.max_minutes {limits.max_minutes:g}, for all.",
+            "Raise the limits, or send less: each TargetModel of the payloads is asked once.",
         )
 
 

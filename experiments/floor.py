@@ -5,7 +5,6 @@ once. The server takes of the same cores, so that the figures are an upper bound
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,10 @@ from experiments import child, launch, run_folder
 from experiments.local import http
 from experiments.local.http import Request, Response
 from experiments.local.process import Announcement
+from experiments.locust_process import Rig
 from experiments.payloads import Payload
 from experiments.plan import Plan
-from experiments.plan_file import load
+from experiments.plan_file import inline
 from experiments.reach import Reachable
 from experiments.run_folder import RunFolder
 from experiments.trace import read_trace, span_s
@@ -92,39 +92,38 @@ def measured(
         for number, payload in enumerate(bodies[:_MOST_BODIES]):
             (folder / "bodies" / f"{number:02}").write_bytes(payload.body)
         content_type = plan.request.content_type or "application/json"
+        tables = {
+            "question": "load",
+            "seed": plan.seed,
+            "endpoint": {"name": _NAME, "target": server.url},
+            "arms": {_NAME: {}},
+            "request": {"payloads": "bodies", "content_type": content_type},
+            "slo": {"error_rate": "50%"},
+            "traffic": {"routing": "pinned", "transport": transport, "warmup": "1s", **traffic},
+        }
         path = folder / f"{_NAME}.toml"
-        path.write_text(
-            f'question = "load"\nseed = {plan.seed}\n'
-            f'endpoint = {{ name = "{_NAME}", target = "{server.url}" }}\n'
-            f"arms = {{ {_NAME} = {{}} }}\n"
-            f'request = {{ payloads = "bodies", content_type = {json.dumps(content_type)} }}\n'
-            'slo = { error_rate = "50%" }\n'
-            f'[traffic]\nrouting = "pinned"\ntransport = "{transport}"\nwarmup = "1s"\n{traffic}\n',
-            encoding="utf-8",
-        )
-        environment = server.client_environment(child.environment())
-        text = path.read_text(encoding="utf-8")
-        reachable = Reachable(environment, lambda: True)
-        runs = folder / "runs"
-        made = launch.run(load(path), path, text, (), runs, lambda _: None, reachable)
+        path.write_text("".join(f"{name} = {inline(table)}\n" for name, table in tables.items()))
+        reachable = Reachable(server.client_environment(child.environment()), lambda: True)
+        rig = Rig(out=folder / "runs", tell=lambda _: None, reachable=reachable)
+        made = launch.run(path, (), rig)
         if run_folder.read_manifest(made)["ended_as"] == "interrupted":
             raise KeyboardInterrupt
         yield made, said
 
 
-def _traffic(plan: Plan, plan_path: Path) -> tuple[str, str]:
-    """Give the plan's heaviest load as lines of [traffic], and in words."""
+def _traffic(plan: Plan, plan_path: Path) -> tuple[dict[str, object], str]:
+    """Give the plan's heaviest load as keys of [traffic], and in words."""
     traffic = plan.traffic
     if traffic.is_closed:
-        thinking = "" if traffic.think_time is None else f'\nthink_time = "{traffic.think_time}s"'
-        lines = f'arrivals = "closed"\nusers = {traffic.users}{thinking}'
-        return f'{lines}\nduration = "{_FEWEST_S:g}s"', f"with {traffic.users} users"
+        loop = {"arrivals": "closed", "users": traffic.users, "duration": f"{_FEWEST_S:g}s"}
+        thinking = f"{traffic.think_time or 0:.9f}s"
+        return {**loop, "think_time": thinking}, f"with {traffic.users} users"
     rate_rps, why = _rate(plan, plan_path)
     if rate_rps < _LEAST_RPS:
         rate_rps, why = _LEAST_RPS, f" (the plan's {rate_rps:.3g} would show little)"
     length_s = min(max(_FEWEST_S, _REQUESTS / rate_rps), _MOST_S)
-    lines = f"rate = {rate_rps:.6g}\nslots = {traffic.concurrency}"
-    return f'{lines}\nduration = "{length_s:.3f}s"', f"at {rate_rps:,.6g} req/s{why}"
+    load = {"rate": rate_rps, "slots": traffic.concurrency, "duration": f"{length_s:.3f}s"}
+    return load, f"at {rate_rps:,.6g} req/s{why}"
 
 
 def _rate(plan: Plan, plan_path: Path) -> tuple[float, str]:

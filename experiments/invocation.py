@@ -18,18 +18,8 @@ INVOKE = "InvokeEndpoint"
 STREAM = "InvokeEndpointWithResponseStream"
 LONGEST_INFERENCE_ID = 64
 
-_BOTO3_NAME = {
-    "content_type": "ContentType",
-    "accept": "Accept",
-    "target_variant": "TargetVariant",
-    "endpoint_name": "EndpointName",
-    "inference_component_name": "InferenceComponentName",
-    "target_model": "TargetModel",
-    "target_container_hostname": "TargetContainerHostname",
-    "enable_explanations": "EnableExplanations",
-    "session_id": "SessionId",
-    "prefix_aware_id": "PrefixAwareId",
-}
+_NO_PARAMETERS = {"payloads", "operation", "inference_id", "custom_attributes"}
+"""What of [request] is none, or is the text of one that each request is given its own of."""
 
 
 def operation_of(plan: Plan) -> str:
@@ -50,7 +40,11 @@ def parameters_of_arm(plan: Plan, arm: str | None) -> dict[str, Any]:
     }
     if arm is not None and (variant := plan.variant_of(arm)):
         given["target_variant"] = variant
-    return {_BOTO3_NAME[key]: value for key, value in given.items() if key in _BOTO3_NAME}
+    return {
+        key.title().replace("_", ""): value
+        for key, value in given.items()
+        if key not in _NO_PARAMETERS
+    }
 
 
 def inference_id(run_id: str, seq: int) -> str:
@@ -88,15 +82,15 @@ def request_of_arm(plan: Plan, arm: str | None, run_id: str) -> Request:
 
 
 def first_requests(
-    plan: Plan, payloads: Sequence[Payload], *, names_arms: bool = False
-) -> Iterator[tuple[str | None, int, dict[str, Any]]]:
-    """Give a request to each target, by its arm and payload; the arm is `None` where none is asked.
+    plan: Plan, payloads: Sequence[Payload]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Give a request to each target, by its arm and payload.
 
-    A target is an arm, or with routing by the endpoint that alone, unless `names_arms`. Where the
-    payloads say the TargetModel, each model is one of its own: its first request loads it.
+    A target is an arm, by its name also where the endpoint routes, or one first request would leave
+    the other arms cold. Where the payloads say the TargetModel, each model is one of its own: its
+    first request loads it.
     """
-    is_routed = plan.traffic.routing == "weighted" and not names_arms
-    for arm in [None] if is_routed else list(plan.arms):
+    for arm in plan.arms:
         request = request_of_arm(plan, arm, "abreast-first-request")
         is_varied = "{payload." in parameters_of_arm(plan, arm).get("TargetModel", "")
         models = set()

@@ -5,74 +5,72 @@ run folder that can be read and judged. Children are in process groups of their 
 reaches this process only, and end at the latest when it does.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments import afterwards, fingerprint, restore, run_folder
-from experiments.accounts import ENDED, finish
-from experiments.interim import Judge
-from experiments.locust_process import run_locust
-from experiments.plan import Plan
-from experiments.reach import Reachable, Tell, reach
+from experiments.accounts import ENDED, finish, kept
+from experiments.locust_process import Rig, run_locust
+from experiments.plan_file import load, text_as_run
+from experiments.reach import reach
 from experiments.run_folder import RunFolder
-from experiments.workers import Workers, await_streams
+from experiments.workers import await_streams
 
 
-def run(
-    plan: Plan,
-    plan_path: Path,
-    plan_text: str,
-    overrides: Sequence[str],
-    out: Path,
-    tell: Tell,
-    reachable: Reachable | None = None,
-    judge: Judge | None = None,
-    web: bool = False,
-    workers: Workers | None = None,
-) -> RunFolder:
+def run(plan_path: Path, overrides: Sequence[str], rig: Rig) -> RunFolder:
     """Make one run and give its folder, with the records compacted and counted.
 
-    `tell` is called with what happens meanwhile: dicts with a `kind`, "progress" about each
-    second. A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
-    Where several runs share one endpoint, `reachable` is it; else one is started for this run.
-    `judge` is asked each second whether the run is decided, and then it ends as "stopped".
-    With `web` the run can be watched in a browser; where, a note says. With `workers` the load is
-    theirs, and Locust's master leads them.
+    A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
 
     Raises:
         AbreastError: the run could not start. Its folder is removed, since it holds nothing.
     """
-    folder = run_folder.create(out, plan_path.stem, plan_text)
+    plan, tell, workers = load(plan_path, overrides), rig.tell, rig.workers
+    folder = run_folder.create(rig.out, plan_path.stem, text_as_run(plan_path, overrides))
+    held = run_folder.hold(folder)
     known: dict[str, Any] = {}
 
-    def note_and_tell(message: Mapping[str, Any]) -> None:
+    def note(text: str) -> None:
+        tell({"kind": "note", "text": text})
+
+    def keep_and_tell(message: Mapping[str, Any]) -> None:
         known.update({key: message[key] for key in ENDED if key in message})
         if message["kind"] != "end":
             tell(message)
 
     try:
-        looked_at = {"until_decided": True} if judge else {}
+        looked_at = {"until_decided": True} if rig.judge else {}
         manifest = fingerprint.manifest(folder, plan, plan_path) | looked_at
         run_folder.write_manifest(folder, manifest)
         with (
-            nullcontext(reachable) if reachable else reach(plan, plan_path, folder.logs, tell)
+            nullcontext(rig.reachable)
+            if rig.reachable
+            else reach(plan, plan_path, folder.logs, tell)
         ) as endpoint:
             try:
-                code = run_locust(
-                    plan_path, overrides, folder, endpoint, note_and_tell, judge, web, workers
-                )
+                own = replace(rig, tell=keep_and_tell, reachable=endpoint)
+                code = run_locust(plan_path, overrides, folder, own)
             finally:
                 afterwards.put_weights_back(folder, endpoint.environment, tell)
             if workers and workers.expected and _lost_its_workers(folder):
-                tell({"kind": "note", "text": "The master is gone: its workers' end is awaited."})
+                note("The master is gone: its workers' end is awaited.")
                 await_streams(folder)
             finish(folder, known, exit_code=code)
-            afterwards.read_cloudwatch(plan, folder, endpoint.environment, tell)
-    except BaseException:
-        _discard(folder)
+            reading = afterwards.start_reading_cloudwatch(plan, folder, endpoint.environment, note)
+            afterwards.finish_reading_cloudwatch(folder, reading)
+    except BaseException as error:
+        if _holds_records(folder):
+            if isinstance(error, KeyboardInterrupt):
+                note(kept(folder.path))
+        elif not restore.is_pending(folder):
+            _discard(folder)
         raise
+    finally:
+        os.close(held)
     return folder
 
 
@@ -83,11 +81,11 @@ def _lost_its_workers(folder: RunFolder) -> bool:
     return shares_disk and manifest["ended_as"] in ("running", "crashed")
 
 
+def _holds_records(folder: RunFolder) -> bool:
+    return folder.requests.exists() or any(run_folder.read_begun_by(folder).values())
+
+
 def _discard(folder: RunFolder) -> None:
-    """Remove a folder that holds no record; keep one that does, or weights to be put back."""
-    has_records = folder.requests.exists() or any(run_folder.read_begun_by(folder).values())
-    if has_records or restore.is_pending(folder):
-        return
     for path in sorted(folder.path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     folder.path.rmdir()

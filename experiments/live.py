@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import FiniteFloat
+
 from experiments.record import Record
-from experiments.sketch import Sketch, merged
+from experiments.sketch import Count, Sketch
 
 SHOWN_S = 10
 """A figure of "now" is taken over so many of the last seconds."""
@@ -23,12 +25,17 @@ _POINTS = 600
 class Tally:
     """What came of one arm's requests. Durations are those of good answers only."""
 
-    ended: int = 0
-    dropped: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
+    ended: Count = 0
+    dropped: Count = 0
+    failed: dict[str, Count] = field(default_factory=dict)
     """By outcome."""
     response: Sketch = field(default_factory=Sketch)
     service: Sketch = field(default_factory=Sketch)
+
+    @property
+    def failures(self) -> int:
+        """How many failed, whatever came of them."""
+        return sum(self.failed.values())
 
     def note(self, record: Record) -> None:
         """Count a request that has ended or was dropped."""
@@ -56,13 +63,36 @@ class Tally:
 class Second:
     """What happened in about a second: to the arms' requests, and to the generator."""
 
-    elapsed_s: float = 0.0
+    elapsed_s: FiniteFloat = 0.0
     """Its end. It began where the one before it ended, and is longer where that held it up."""
-    due: int = 0
+    due: Count = 0
     arms: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     lateness: Sketch = field(default_factory=Sketch)
     lag: Sketch = field(default_factory=Sketch)
-    cpu: float = 0.0
+    cpu: FiniteFloat = 0.0
+
+    @property
+    def ended(self) -> int:
+        """Requests that ended."""
+        return sum(tally.ended for tally in self.arms.values())
+
+    @property
+    def failed(self) -> int:
+        """Those of them that failed."""
+        return sum(tally.failures for tally in self.arms.values())
+
+
+def as_one(elapsed_s: float, seconds: Sequence[Second]) -> Second:
+    """Put seconds together, of one process or of several; the CPU is that of the busiest."""
+    one = Second(elapsed_s=elapsed_s)
+    for second in seconds:
+        one.due += second.due
+        one.cpu = max(one.cpu, second.cpu)
+        one.lateness.merge(second.lateness)
+        one.lag.merge(second.lag)
+        for arm, tally in second.arms.items():
+            one.arms[arm].merge(tally)
+    return one
 
 
 class Live:
@@ -103,27 +133,23 @@ class Live:
 
 def _recent(shown: Sequence[tuple[float, Second]]) -> dict[str, Any]:
     length_s = sum(length_s for length_s, _ in shown) or 1.0
-    seconds = [second for _, second in shown]
-    arms = sorted({arm for second in seconds for arm in second.arms})
-    ended = {arm: [s.arms[arm] for s in seconds if arm in s.arms] for arm in arms}
+    one = as_one(length_s, [second for _, second in shown])
     return {
-        "due_rps": sum(s.due for s in seconds) / length_s,
-        "achieved_rps": sum(tally.ended for of in ended.values() for tally in of) / length_s,
-        "lateness_p99_ms": merged(s.lateness for s in seconds).quantile_ms(0.99),
-        "loop_lag_p99_ms": merged(s.lag for s in seconds).quantile_ms(0.99),
+        "due_rps": one.due / length_s,
+        "achieved_rps": one.ended / length_s,
+        "lateness_p99_ms": one.lateness.quantile_ms(0.99),
+        "loop_lag_p99_ms": one.lag.quantile_ms(0.99),
         "cpu": sum(own_s * second.cpu for own_s, second in shown) / length_s,
-        "arms": {arm: _recent_of_arm(tallies, length_s) for arm, tallies in ended.items()},
+        "arms": {arm: _recent_of_arm(one.arms[arm], length_s) for arm in sorted(one.arms)},
     }
 
 
-def _recent_of_arm(tallies: Sequence[Tally], length_s: float) -> dict[str, float | None]:
-    ended = sum(tally.ended for tally in tallies)
-    response = merged(tally.response for tally in tallies)
+def _recent_of_arm(tally: Tally, length_s: float) -> dict[str, float | None]:
     return {
-        "rate_rps": ended / length_s,
-        "failed": sum(sum(tally.failed.values()) for tally in tallies) / max(ended, 1),
-        "p50_ms": response.quantile_ms(0.5),
-        "p99_ms": response.quantile_ms(0.99),
+        "rate_rps": tally.ended / length_s,
+        "failed": tally.failures / max(tally.ended, 1),
+        "p50_ms": tally.response.quantile_ms(0.5),
+        "p99_ms": tally.response.quantile_ms(0.99),
     }
 
 

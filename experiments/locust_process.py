@@ -7,12 +7,11 @@ at the latest when that one does.
 import json
 import os
 import selectors
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from experiments import child, run_folder
@@ -26,32 +25,45 @@ _SILENT_S = 120.0
 """A Locust process that tells of each second, and then of none for so long, hangs."""
 
 
-def run_locust(
-    plan_path: Path,
-    overrides: Sequence[str],
-    folder: RunFolder,
-    endpoint: Reachable,
-    tell: Tell,
-    judge: Judge | None,
-    web: bool,
-    workers: Workers | None,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """What a run is made with, beside its plan."""
+
+    out: Path
+    """Where its folder is made."""
+    tell: Tell
+    """Called with what happens meanwhile: dicts with a `kind`, "progress" about each second."""
+    reachable: Reachable | None = None
+    """The endpoint that several runs share; else one is started for this run."""
+    judge: Judge | None = None
+    """Asked each second whether the run is decided, and then it ends as "stopped"."""
+    web: bool = False
+    """Whether it can be watched in a browser; where, a note says."""
+    workers: Workers | None = None
+    """Whose the load is; Locust's master leads them."""
+
+
+def run_locust(plan_path: Path, overrides: Sequence[str], folder: RunFolder, rig: Rig) -> int:
     """Start Locust, pass on what it tells, and give its exit code when it has ended.
+
+    The rig's endpoint is there.
 
     Raises:
         AbreastError: what Locust's process refused, in its words.
         KeyboardInterrupt: it was interrupted before anything was sent.
         RuntimeError: it did not start, or had a fault.
     """
+    endpoint, tell = rig.reachable, rig.tell
+    assert endpoint is not None
     read_fd, write_fd = os.pipe()
     command = child.command(
         "experiments.traffic",
         "-f", str(child.ROOT / "locustfile.py"),
-        "--autostart" if web else "--headless", "--only-summary",
+        "--autostart" if rig.web else "--headless", "--only-summary",
         "--plan", str(plan_path.absolute()),
         *(part for override in overrides for part in ("--set", override)),
         "--supervised-run", str(folder.path), "--progress-fd", str(write_fd),
-        *(workers.options if workers else ()),
+        *(rig.workers.options if rig.workers else ()),
     )  # fmt: skip
     clean = {k: v for k, v in endpoint.environment.items() if not k.startswith("LOCUST_")}
     with (folder.logs / "locust.log").open("wb") as log:
@@ -86,8 +98,10 @@ def run_locust(
 
         with (
             _interrupts_go_to(locust, tell) as interrupts,
-            looks(judge, folder, tell) as look,
-            children(workers, folder, clean, locust, lambda: len(interrupts) > 1) as start_workers,
+            looks(rig.judge, folder, tell) as look,
+            children(
+                rig.workers, folder, clean, locust, lambda: len(interrupts) > 1
+            ) as start_workers,
         ):
             error = listen(read_fd, tell_and_watch, lambda: _end_hanging(locust, folder))
             code = locust.wait()
@@ -105,15 +119,14 @@ def run_locust(
     if endpoint_died:
         reason = "The local endpoint ended during the run; see logs/endpoint.log."
         run_folder.update_manifest(folder, ended_as="aborted", reason=reason)
-    was_stopped = run_folder.read_manifest(folder)["ended_as"] == "interrupted"
-    if decided and was_stopped and not interrupts:
+    if decided and not interrupts and run_folder.read_manifest(folder)["ended_as"] == "interrupted":
         said = decided["said"]
         run_folder.update_manifest(folder, ended_as="stopped", reason=said, decided=decided)
     if len(interrupts) > 1:
         run_folder.update_manifest(folder, ended_as="interrupted", reason="Stopped at once.")
     if "planned" not in run_folder.read_manifest(folder) and code != 0:
-        tail = (folder.logs / "locust.log").read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{tail}")
+        said = child.tail(folder.logs / "locust.log", lines=40)
+        raise RuntimeError(f"The Locust process did not start (exit code {code}):\n{said}")
     return code
 
 
@@ -162,11 +175,14 @@ def _error_of(message: Mapping[str, Any]) -> Exception:
 
 @contextmanager
 def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[list[int]]:
-    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second."""
+    """Ask Locust to drain at the first Ctrl-C or SIGTERM, and end it at the second.
+
+    The list grows by each.
+    """
     received: list[int] = []
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
+    def interrupt() -> None:
+        received.append(1)
         if len(received) == 1:
             tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
                   "Press Ctrl-C again to stop at once."})  # fmt: skip
@@ -174,11 +190,5 @@ def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[l
         else:
             locust.kill()
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with child.interrupts_call(interrupt):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

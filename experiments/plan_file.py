@@ -3,8 +3,9 @@
 Every error names the file, the key, the value and the rule, and comes before the first request.
 """
 
+import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from experiments.errors import PlanError, naming
 from experiments.plan import Plan
 from experiments.trace import read_trace, span_s
-from experiments.validation import explain
+from experiments.validation import explain, read_toml
 
 BUILT_IN = Path(__file__).parent / "plans"
 
@@ -49,12 +50,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
     Raises:
         PlanError: naming the file, the key, the value and the rule.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{path}: not valid TOML: {error}.", "Mend that line.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read: {error}.", "Give a readable TOML file.") from None
+    table = read_toml(path)
     for override in overrides:
         _apply(table, override)
     try:
@@ -93,6 +89,13 @@ def text_as_run(path: Path, overrides: Sequence[str]) -> str:
     """Give the plan's text, with what the command line set as comments."""
     notes = "".join(f"# set on the command line: {override}\n" for override in overrides)
     return path.read_text(encoding="utf-8") + (f"\n{notes}" if notes else "")
+
+
+def inline(value: object) -> str:
+    """Write a value as TOML on one line, which reads JSON's texts and numbers as they are."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _apply(table: dict[str, Any], override: str) -> None:

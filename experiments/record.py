@@ -4,7 +4,7 @@ Times are nanoseconds from the run's start on the monotonic clock of the process
 request. Response time is ended - scheduled (what a user feels); service time is ended - started.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
 
@@ -85,62 +85,42 @@ class Record(NamedTuple):
     """The longest that one part of a stream came after the one before."""
 
 
-_TYPES: dict[str, pa.DataType] = {
-    "seq": pa.int64(),
-    "group": pa.int64(),
-    "phase": pa.string(),
-    "arm": pa.string(),
-    "scheduled_ns": pa.int64(),
-    "started_ns": pa.int64(),
-    "sent_ns": pa.int64(),
-    "first_byte_ns": pa.int64(),
-    "ended_ns": pa.int64(),
-    "variant_asked": pa.string(),
-    "variant_invoked": pa.string(),
-    "payload": pa.int32(),
-    "outcome": pa.string(),
-    "http_status": pa.int16(),
-    "original_status": pa.int16(),
-    "error": pa.string(),
-    "request_id": pa.string(),
-    "content_type": pa.string(),
-    "bytes_out": pa.int64(),
-    "bytes_in": pa.int64(),
-    "response_digest": pa.string(),
-    "prediction": pa.string(),
-    "retries": pa.int16(),
-    "new_connection": pa.bool_(),
-    "slots_busy": pa.int32(),
-    "worker": pa.int16(),
-    "slot": pa.int32(),
-    "chunks": pa.int32(),
-    "longest_gap_ns": pa.int64(),
+_NARROW = {
+    **dict.fromkeys(("http_status", "original_status", "retries", "worker"), pa.int16()),
+    **dict.fromkeys(("payload", "slots_busy", "slot", "chunks"), pa.int32()),
 }
+_TYPES = {int: pa.int64(), str: pa.string(), bool: pa.bool_()}
+
+
+def _type_of(name: str, annotated: Any) -> pa.DataType:
+    kind, *_ = get_args(annotated) or [annotated]  # without its "| None"
+    return _NARROW.get(name, _TYPES[kind])
+
 
 SCHEMA = pa.schema(
-    [pa.field(name, _TYPES[name]) for name in Record._fields],
+    [(name, _type_of(name, annotated)) for name, annotated in get_type_hints(Record).items()],
     metadata={"abreast_schema_version": str(SCHEMA_VERSION)},
 )
 
 HEALTH_SCHEMA = pa.schema(
     [
-        pa.field("second", pa.int32()),
-        pa.field("due", pa.int32()),
-        pa.field("started", pa.int32()),
-        pa.field("ended", pa.int32()),
-        pa.field("failed", pa.int32()),
-        pa.field("in_flight", pa.int32()),
-        pa.field("without_free_slot", pa.int32()),
-        pa.field("lateness_p99_ms", pa.float64()),
-        pa.field("lateness_max_ms", pa.float64()),
-        pa.field("loop_lag_p99_ms", pa.float64()),
-        pa.field("loop_lag_max_ms", pa.float64()),
-        pa.field("cpu", pa.float64()),
-        pa.field("gc_pause_ms", pa.float64()),
-        pa.field("new_connections", pa.int32()),
-        pa.field("connect_max_ms", pa.float64()),
-        pa.field("recorder_ms", pa.float64()),
-        pa.field("worker", pa.int16()),
+        ("second", pa.int32()),
+        ("due", pa.int32()),
+        ("started", pa.int32()),
+        ("ended", pa.int32()),
+        ("failed", pa.int32()),
+        ("in_flight", pa.int32()),
+        ("without_free_slot", pa.int32()),
+        ("lateness_p99_ms", pa.float64()),
+        ("lateness_max_ms", pa.float64()),
+        ("loop_lag_p99_ms", pa.float64()),
+        ("loop_lag_max_ms", pa.float64()),
+        ("cpu", pa.float64()),
+        ("gc_pause_ms", pa.float64()),
+        ("new_connections", pa.int32()),
+        ("connect_max_ms", pa.float64()),
+        ("recorder_ms", pa.float64()),
+        ("worker", pa.int16()),
     ],
     metadata={"abreast_schema_version": str(SCHEMA_VERSION)},
 )

@@ -4,7 +4,9 @@ Everything about a run is in its folder, and nothing is written outside it. Raw 
 IPC streams, one a worker: append-only, so that a killed worker loses its last batch at most.
 """
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -30,70 +32,51 @@ _LONGEST_NAME = 24
 _RESERVED_BYTES = 65_536
 
 
+class _At:
+    """A path within a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: "RunFolder", _owner: type["RunFolder"] | None = None) -> Path:
+        return folder.path / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """The paths of one run."""
 
     path: Path
 
+    manifest = _At("manifest.json")
+    """What was run, where, and what came of it."""
+    plan = _At("plan.toml")
+    """The plan's text as run."""
+    raw = _At("requests")
+    """The workers' streams, until they are compacted."""
+    reserve = _At("requests/reserve")
+    """Room on the disk that is given up for the manifest when the disk is full."""
+    requests = _At("requests.parquet")
+    """All records in one table, in the order of the schedule."""
+    cold = _At("cold.arrows")
+    """The records of the first request to each target, which are never judged."""
+    health = _At("health.parquet")
+    """The generator's own health, a row a second."""
+    payloads = _At("payloads.parquet")
+    """Id, hash, label and size of each payload."""
+    logs = _At("logs")
+    """What Locust, the local endpoint and its models said."""
+    timeline = _At("timeline.jsonl")
+    """What happened beside requests, a JSON line each."""
+
     @property
     def run_id(self) -> str:
         """The run's id, which is the folder's name."""
         return self.path.name
 
-    @property
-    def manifest(self) -> Path:
-        """What was run, where, and what came of it."""
-        return self.path / "manifest.json"
-
-    @property
-    def plan(self) -> Path:
-        """The plan's text as run."""
-        return self.path / "plan.toml"
-
-    @property
-    def raw(self) -> Path:
-        """The workers' streams, until they are compacted."""
-        return self.path / "requests"
-
-    @property
-    def reserve(self) -> Path:
-        """Room on the disk that is given up for the manifest when the disk is full."""
-        return self.raw / "reserve"
-
     def begun_by(self, rank: int) -> Path:
         """How many requests of a worker have left the schedule, as a number of eight bytes."""
         return self.raw / f"begun-{rank}"
-
-    @property
-    def requests(self) -> Path:
-        """All records in one table, in the order of the schedule."""
-        return self.path / "requests.parquet"
-
-    @property
-    def cold(self) -> Path:
-        """The records of the first request to each target, which are never judged."""
-        return self.path / "cold.arrows"
-
-    @property
-    def health(self) -> Path:
-        """The generator's own health, a row a second."""
-        return self.path / "health.parquet"
-
-    @property
-    def payloads(self) -> Path:
-        """Id, hash, label and size of each payload."""
-        return self.path / "payloads.parquet"
-
-    @property
-    def logs(self) -> Path:
-        """What Locust, the local endpoint and its models said."""
-        return self.path / "logs"
-
-    @property
-    def timeline(self) -> Path:
-        """What happened beside requests, a JSON line each."""
-        return self.path / "timeline.jsonl"
 
 
 def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
@@ -184,7 +167,8 @@ def write_atomically(path: Path, text: str, *, is_durable: bool = False) -> None
                 file.flush()
                 os.fsync(file.fileno())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as where nothing can be written at all
+            temporary.unlink()
         error.filename = str(path)
         raise
     temporary.replace(path)
@@ -204,6 +188,31 @@ def read_begun_by(folder: RunFolder) -> dict[int, int]:
     """
     files = {int(path.name[6:]): path for path in folder.raw.glob("begun-*")}
     return {rank: int.from_bytes(path.read_bytes(), sys.byteorder) for rank, path in files.items()}
+
+
+def hold(folder: RunFolder) -> int:
+    """Let others see that this process makes the run: for as long as it keeps the descriptor given.
+
+    It is a lock, which the kernel lifts from a process that is killed.
+    """
+    held = os.open(folder.raw, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # of a file system without locks
+        fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+def is_held(folder: RunFolder) -> bool:
+    """Whether a process makes the run, or none can be known not to."""
+    if not folder.raw.is_dir():
+        return False
+    held = os.open(folder.raw, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 def has_streams(folder: RunFolder) -> bool:

@@ -11,7 +11,7 @@ goes on from there.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,78 +62,71 @@ class Probe:
     why: Why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A probe that was made, and what all probes at its rate show together by now."""
-
-    rate_rps: float
-    length_s: float
-    call: Call
+Calls = Mapping[float, Call]
+"""What is known of each rate that was tried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """Why the search ends."""
-
-    end: End
-
-
-def next_probe(history: Sequence[Made], asked: Asked) -> Probe | Done:
-    """Say what to try after this history, or that there is nothing left to try."""
-    if any(made.call == "invalid" for made in history):
-        return Done(end="invalid")
+def next_probe(made: Sequence[Probe], calls: Calls, asked: Asked) -> Probe | End:
+    """Say what to try after these probes, or why there is nothing left to try."""
+    if "invalid" in calls.values():
+        return "invalid"
     if asked.ladder:
-        if len(history) == len(asked.ladder):
-            return Done(end="ladder")
-        return _probe(asked.ladder[len(history)], asked, "ladder")
-    if not history:
+        if len(made) == len(asked.ladder):
+            return "ladder"
+        return _probe(asked.ladder[len(made)], asked, "ladder")
+    if not made:
         return _probe(asked.start_rps, asked, "double")
-    if len(history) >= MOST_PROBES:
-        return Done(end="too_long")
-    last = history[-1]
-    tries = Counter(made.rate_rps for made in history)
-    if last.call == "client" and tries[last.rate_rps] < MOST_OF_CLIENT:
-        return _probe(last.rate_rps, asked, "extend")
-    if last.call == "unresolved" and tries[last.rate_rps] < MOST_AT_A_RATE:
-        length_s = sum(made.length_s for made in history if made.rate_rps == last.rate_rps)
-        return Probe(rate_rps=last.rate_rps, length_s=length_s, why="extend")
-    calls = {made.rate_rps: made.call for made in history}
+    if len(made) >= MOST_PROBES:
+        return "too_long"
+    tries = Counter(probe.rate_rps for probe in made)
+    last_rps = made[-1].rate_rps
+    if calls[last_rps] == "client" and tries[last_rps] < MOST_OF_CLIENT:
+        return _probe(last_rps, asked, "extend")
+    if calls[last_rps] == "unresolved" and tries[last_rps] < MOST_AT_A_RATE:
+        length_s = sum(probe.length_s for probe in made if probe.rate_rps == last_rps)
+        return Probe(rate_rps=last_rps, length_s=length_s, why="extend")
     low, high = bracket(calls)
     open_rates = [rate for rate in calls if (low or 0) < rate < (high or math.inf)]
     widest = (1 + asked.resolution) ** (2 if open_rates else 1)
     is_wide = low is None or high is None or high / low > widest
     is_hopeless = low is None or high is None or high / low > (1 + asked.resolution) ** HOPELESS
     if is_hopeless and sum(call == "unresolved" for call in calls.values()) >= MOST_OPEN:
-        return Done(end="unresolved")
+        return "unresolved"
     if high is None:
         return _above(calls, asked)
     if low is None:
         return _below(calls, asked)
     following = _between(open_rates, low, high, asked) if is_wide else None
-    return following or _below_it(calls, low, asked) or _again(history, (low, high), asked)
+    if following := following or _below_it(calls, low, asked):
+        return following
+    left = [r for r in (low, high) if tries[r] < asked.replicates and calls[r] != "client"]
+    if not left:
+        return "bracketed"
+    rng = np.random.default_rng([asked.seed, len(made)])
+    return _probe(float(rng.choice(left)), asked, "replicate")
 
 
-def bracket(calls: dict[float, Call]) -> tuple[float | None, float | None]:
+def bracket(calls: Calls) -> tuple[float | None, float | None]:
     """Give the highest rate that passes below all that do not, and the lowest that fails."""
     high = min((rate for rate, call in calls.items() if call in ("fail", "client")), default=None)
     passed = [rate for rate, call in calls.items() if call == "pass"]
     return max((rate for rate in passed if high is None or rate < high), default=None), high
 
 
-def _above(calls: dict[float, Call], asked: Asked) -> Probe | Done:
+def _above(calls: Calls, asked: Asked) -> Probe | End:
     top = max(calls)
     # Where it can no longer be told, the boundary is near.
     rate = top * (2 if calls[top] == "pass" else 1 + 2 * asked.resolution)
     if rate > HIGHEST_RATE_RPS:
-        return Done(end="no_fail")
+        return "no_fail"
     return _probe(rate, asked, "double")
 
 
-def _below(calls: dict[float, Call], asked: Asked) -> Probe | Done:
+def _below(calls: Calls, asked: Asked) -> Probe | End:
     bottom = min(calls)
     rate = bottom / (1 + 2 * asked.resolution if calls[bottom] == "unresolved" else 2)
     if rate < asked.start_rps / 2**MOST_HALVINGS:
-        return Done(end="no_pass")
+        return "no_pass"
     return _probe(rate, asked, "halve")
 
 
@@ -146,7 +139,7 @@ def _between(open_rates: list[float], low: float, high: float, asked: Asked) -> 
     return _probe(math.sqrt(below * above), asked, "bisect")
 
 
-def _below_it(calls: dict[float, Call], low: float, asked: Asked) -> Probe | None:
+def _below_it(calls: Calls, low: float, asked: Asked) -> Probe | None:
     """Look for a second rate that passes, not far below the highest."""
     step = 1 + asked.resolution
     second = max((r for r, call in calls.items() if call == "pass" and r < low), default=0.0)
@@ -154,16 +147,6 @@ def _below_it(calls: dict[float, Call], low: float, asked: Asked) -> Probe | Non
     if second * step**2 >= low or second * math.sqrt(step) >= lowest / step:
         return None
     return _probe(lowest / step, asked, "confirm")
-
-
-def _again(history: Sequence[Made], ends: tuple[float, float], asked: Asked) -> Probe | Done:
-    times = {rate: sum(made.rate_rps == rate for made in history) for rate in ends}
-    calls = {made.rate_rps: made.call for made in history}
-    left = [r for r in ends if times[r] < asked.replicates and calls[r] != "client"]
-    if not left:
-        return Done(end="bracketed")
-    rng = np.random.default_rng([asked.seed, len(history)])
-    return _probe(float(rng.choice(left)), asked, "replicate")
 
 
 def _probe(rate_rps: float, asked: Asked, why: Why) -> Probe:

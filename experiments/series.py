@@ -5,28 +5,33 @@ them, is for those who call this.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments import fingerprint, launch, run_folder
 from experiments.errors import AbreastError, RunFolderError
+from experiments.locust_process import Rig
 from experiments.plan_file import load, text_as_run
-from experiments.reach import Reachable, Tell
 from experiments.run_folder import RunFolder
-from experiments.workers import Workers
 
 RUNS = "runs"
 
 
 @contextmanager
-def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[RunFolder]:
+def series(
+    plan_path: Path, overrides: Sequence[str], out: Path, is_whole: Callable[[RunFolder], bool]
+) -> Iterator[RunFolder]:
     """Make the folder of an experiment of several runs; its manifest says how it ended.
 
-    One in which no run was made is removed.
+    One in which no run was made is removed. Ctrl-C ends the experiment, and is raised only where no
+    run `is_whole`.
 
     Raises:
         AbreastError: the plan is wrong, or the folder cannot be made.
+        KeyboardInterrupt: before a run was made whole.
     """
     plan = load(plan_path, overrides)
     folder = run_folder.create(out, plan_path.stem, text_as_run(plan_path, overrides))
@@ -39,7 +44,8 @@ def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[Run
         ended = {"ended_as": "complete"}
     except KeyboardInterrupt:
         ended = {"ended_as": "interrupted", "reason": "It was interrupted."}
-        raise
+        if not any(map(is_whole, _begun(folder))):
+            raise
     except AbreastError as error:
         ended = {"ended_as": "aborted", "reason": error.message}
         raise
@@ -51,14 +57,7 @@ def series(plan_path: Path, overrides: Sequence[str], out: Path) -> Iterator[Run
 
 
 def make(
-    of: RunFolder,
-    plan_path: Path,
-    overrides: Sequence[str],
-    tell: Tell,
-    label: str,
-    reachable: Reachable | None = None,
-    web: bool = False,
-    workers: Workers | None = None,
+    of: RunFolder, plan_path: Path, overrides: Sequence[str], label: str, rig: Rig
 ) -> RunFolder:
     """Make one more run of a series, from the same plan file with `overrides`.
 
@@ -66,22 +65,22 @@ def make(
 
     Raises:
         AbreastError: the run could not start.
+        KeyboardInterrupt: it was interrupted; what it holds is kept.
     """
-    plan = load(plan_path, overrides)
-    text = text_as_run(plan_path, overrides)
-    made = launch.run(
-        plan,
-        plan_path,
-        text,
-        overrides,
-        of.path / RUNS,
-        lambda message: tell({**message, "label": label}),
-        reachable,
-        web=web,
-        workers=workers,
-    )
+
+    def tell(message: Mapping[str, Any]) -> None:
+        rig.tell({**message, "label": label})
+
+    made = launch.run(plan_path, overrides, replace(rig, out=of.path / RUNS, tell=tell))
     run_folder.append_event(of, "run", run=made.run_id, overrides=list(overrides))
+    if ended_as(made) == "interrupted":
+        raise KeyboardInterrupt
     return made
+
+
+def ended_as(made: RunFolder) -> str:
+    """Say how a run ended, by its manifest."""
+    return str(run_folder.read_manifest(made)["ended_as"])
 
 
 def runs(of: RunFolder) -> tuple[RunFolder, ...]:
@@ -90,11 +89,15 @@ def runs(of: RunFolder) -> tuple[RunFolder, ...]:
     Raises:
         RunFolderError: it is a series, and holds none.
     """
-    # One that Ctrl-C met in its first moments has no manifest yet, and holds nothing.
-    manifests = sorted((of.path / RUNS).glob("*/manifest.json"))
-    found = tuple(RunFolder(path.parent) for path in manifests)
+    found = _begun(of)
     if not found and (of.path / RUNS).is_dir():
         raise RunFolderError(
             f"{of.path}: holds no runs; it was ended before the first.", "Leave it out."
         )
     return found
+
+
+def _begun(of: RunFolder) -> tuple[RunFolder, ...]:
+    # One that Ctrl-C met in its first moments has no manifest yet, and holds nothing.
+    manifests = sorted((of.path / RUNS).glob("*/manifest.json"))
+    return tuple(RunFolder(path.parent) for path in manifests)

@@ -7,30 +7,27 @@ records.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated
+
+from pydantic import Field
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number of things, as a message of another process may give it."""
 
 _BUCKETS_PER_E = 100
 """Buckets a factor e wide: each spans 1 %, and its middle is at most 0.5 % from either end."""
+_Bucket = Annotated[int, Field(ge=0, lt=math.ceil(_BUCKETS_PER_E * math.log(2**63)))]
 
 
 @dataclass(slots=True)
 class Sketch:
-    """How often each duration came, to 0.5 %, and the longest exactly.
+    """How often each duration came, to 0.5 %, and the longest exactly."""
 
-    `dataclasses.asdict` gives what JSON can hold, and `of` takes it back.
-    """
-
-    counts: dict[int, int] = field(default_factory=dict)
+    counts: dict[_Bucket, Count] = field(default_factory=dict)
     """By the number of the bucket: bucket b holds what lies from e^(b/100) to e^((b+1)/100) ns."""
     longest_ns: int | None = None
-
-    @classmethod
-    def of(cls, encoded: Mapping[str, Any]) -> Self:
-        """Make the sketch that `asdict` encoded; JSON made texts of its buckets."""
-        counts = {int(bucket): count for bucket, count in encoded["counts"].items()}
-        return cls(counts, encoded["longest_ns"])
 
     def add(self, duration_ns: int) -> None:
         """Count one duration; what is below 1 ns counts as that."""
@@ -68,11 +65,3 @@ class Sketch:
     def longest_ms(self) -> float | None:
         """The longest, in milliseconds."""
         return None if self.longest_ns is None else self.longest_ns / 1e6
-
-
-def merged(parts: Iterable[Sketch]) -> Sketch:
-    """Count what several have counted."""
-    whole = Sketch()
-    for part in parts:
-        whole.merge(part)
-    return whole

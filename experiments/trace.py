@@ -7,7 +7,6 @@ or `scheduled_ns` (the `requests.parquet` of another run).
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.errors import PlanError
@@ -21,6 +20,8 @@ def read_trace(path: Path) -> NDArray[np.float64]:
     Raises:
         PlanError: the file cannot be read, has none of the columns, or holds no usable times.
     """
+    import pandas as pd  # which takes longer than all else of a plan without a trace
+
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:

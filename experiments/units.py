@@ -1,6 +1,8 @@
 """Values with a unit, as files give them: durations as seconds, shares as fractions of 1."""
 
+import math
 import re
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -8,38 +10,33 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 OF_FIRST_BYTE = "ttfb_"
 """Begins the metrics of the time to the first byte."""
 _LATENCY_METRIC = re.compile(rf"({OF_FIRST_BYTE})?(mean|p(?!0+(\.0*)?$)\d{{1,2}}(\.\d{{1,3}})?)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = r"(\d+(?:\.\d+)?)"
 
 
-def _duration(value: object, info: ValidationInfo) -> object:
-    """Read "10s" as seconds; units are ms, s, m and h."""
-    if isinstance(value, str) and (
-        match := re.fullmatch(_NUMBER + r"\s*(ms|s|m|h)", value.strip())
-    ):
-        return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, float) and not _is_a_users(info):
-        return value
-    raise ValueError('must be a duration such as "500ms", "10s", "5m" or "1h"')
+def _in_units(rule: str, **units: str) -> BeforeValidator:
+    """Read a number with one of the units; a manifest, which is no user's file, has it as one."""
+    quantity = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({'|'.join(units)})\s*")
+
+    def read(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and (match := quantity.fullmatch(value)):
+            try:
+                return float(Fraction(match[1]) * Fraction(units[match[2]]))  # rounded once
+            except OverflowError:
+                return math.inf  # which is refused as not finite
+        if isinstance(value, float) and not (info.context or {}).get("is_a_users"):
+            return value
+        raise ValueError(f"must be {rule}")
+
+    return BeforeValidator(read)
 
 
-def _share(value: object, info: ValidationInfo) -> object:
-    """Read "5%" or "0.5pp" as a fraction of 1."""
-    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"\s*(%|pp)", value.strip())):
-        return float(match[1]) / 100
-    if isinstance(value, float) and not _is_a_users(info):
-        return value
-    raise ValueError('must be a share such as "5%" or "0.5pp"')
+_DURATION = _in_units(
+    'a duration such as "500ms", "10s", "5m" or "1h"', ms="0.001", s="1", m="60", h="3600"
+)
+_SHARE = _in_units('a share such as "5%" or "0.5pp"', **{"%": "0.01", "pp": "0.01"})
 
-
-def _is_a_users(info: ValidationInfo) -> bool:
-    """Whether the value is from a file of the user's, and not a plan read back from a manifest."""
-    return bool((info.context or {}).get("is_a_users"))
-
-
-Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
-PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
-Share = Annotated[float, BeforeValidator(_share), Field(gt=0, lt=1)]
+Seconds = Annotated[float, _DURATION, Field(ge=0)]
+PositiveSeconds = Annotated[float, _DURATION, Field(gt=0)]
+Share = Annotated[float, _SHARE, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 """SageMaker's own pattern for endpoint and variant names."""
 

@@ -1,13 +1,31 @@
-"""What pydantic found wrong in a file, said to the user: file, key, value, rule, and what to do."""
+"""What is wrong in a file, said to the user: file, key, value, rule, and what to do."""
 
 import difflib
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from experiments.errors import PlanError
 
 _SUBJECT = re.compile(r"^(Input|String|Dictionary|List|Tuple|Value) should (?=\w)")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a file of the user's.
+
+    Raises:
+        PlanError: it cannot be read, or is not TOML; naming the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}: not valid TOML: {error}.", "Mend that line.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise PlanError(f"{path}: cannot be read: {why}.", "Give a readable TOML file.") from None
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel] | None = None) -> PlanError:
@@ -30,6 +48,8 @@ def explain(error: ValidationError, source: str, model: type[BaseModel] | None =
         else:
             shown = "" if isinstance(item["input"], dict) else f" = {_shortened(item['input'])}"
             rule = _SUBJECT.sub("must ", item["msg"].removeprefix("Value error, "))
+            if item["type"] in ("model_type", "dict_type"):
+                rule = f"must be a table, as under [{keys[-1]}]"
             lines.append(f"{where}{shown}: {rule.rstrip('.')}.")
             hints.append("Correct it.")
     return PlanError("\n".join(lines), " ".join(dict.fromkeys(hints)))

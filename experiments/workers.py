@@ -7,8 +7,8 @@ word: it listens on this machine only, unless workers elsewhere are expected.
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments import child
+from experiments.errors import AbreastError
 from experiments.run_folder import RunFolder, account, read_begun_by
 
 LOOPBACK = "127.0.0.1"
@@ -72,15 +73,15 @@ def children(
     is urgent.
 
     Raises:
-        RuntimeError: one failed before the run began, and so the master was ended.
+        AbreastError: one was killed before the run began, and so the master was ended.
+        RuntimeError: the same, but it failed by itself.
     """
     started: list[subprocess.Popen[bytes]] = []
-    failed: list[str] = []
+    failed: list[Exception] = []
 
-    def watch(worker: subprocess.Popen[bytes], log: Path) -> None:
+    def watch(number: int, worker: subprocess.Popen[bytes], log: Path) -> None:
         if worker.wait() != 0 and master.poll() is None and not _has_begun(folder):
-            tail = log.read_text(errors="replace")[-2000:]
-            failed.append(f"(exit code {worker.returncode}):\n{tail}")
+            failed.append(_why_it_ended(number, worker.returncode, log))
             master.terminate()
 
     def start(port: int) -> None:
@@ -98,26 +99,47 @@ def children(
                         process_group=0,
                     )
                 )
-            threading.Thread(target=watch, args=(started[-1], path), daemon=True).start()
+            threading.Thread(target=watch, args=(number, started[-1], path), daemon=True).start()
 
     try:
         yield start
-        for each in started if not (failed or is_urgent()) else ():
-            try:
-                each.wait(_QUITTING_S)
-            except subprocess.TimeoutExpired:
-                each.terminate()
-        for each in started if not (failed or is_urgent()) else ():
-            each.wait(_DRAINING_S)
-    except subprocess.TimeoutExpired:
-        pass
+        if not (failed or is_urgent()):
+            _await_end(started, is_urgent)
     finally:
         for each in started:
             if each.poll() is None:
                 each.kill()
                 each.wait()
     if failed:
-        raise RuntimeError(f"A worker process ended before the run began {failed[0]}")
+        raise failed[0]
+
+
+def _await_end(started: Sequence["subprocess.Popen[bytes]"], is_urgent: Callable[[], bool]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        for each in started:
+            try:
+                each.wait(_QUITTING_S)
+            except subprocess.TimeoutExpired:
+                each.terminate()
+        for each in started:
+            if is_urgent():  # by now
+                return
+            each.wait(_DRAINING_S)
+
+
+def _why_it_ended(number: int, code: int, log: Path) -> Exception:
+    tail = log.read_text(errors="replace")[-2000:].strip()
+    said = f"The end of its log:\n{tail}" if tail else "Its log is empty."
+    if code < 0:
+        return AbreastError(
+            f"Worker {number} of --processes was killed by {child.killer(code)} before the run began, and so "
+            f"nothing was sent. {said}",
+            "Look for what killed it, such as a lack of memory (dmesg), and start the run again.",
+        )
+    ended = f"Worker {number} of --processes ended before the run began, with exit code {code}."
+    if code == AbreastError.exit_code:
+        return AbreastError(ended, said)
+    return RuntimeError(f"{ended} {said}")
 
 
 def _has_begun(folder: RunFolder) -> bool:

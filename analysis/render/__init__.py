@@ -8,25 +8,23 @@ from experiments.run_folder import write_atomically
 __all__ = ["write", "write_index"]
 
 
-def write(report: Report, folder: Path) -> dict[str, Path]:
-    """Write report.html, report.md, report.json and junit.xml into a folder; return them by kind.
+def write(report: Report, folder: Path) -> None:
+    """Write report.html, report.md, report.json and junit.xml into a folder.
 
     All are made before the first is written, and each appears whole or not at all.
     Raises OSError where the folder cannot be written.
     """
     # Drawing loads matplotlib, which the other renderers do without.
-    from analysis.render.html import render as html
-    from analysis.render.json import render as json
-    from analysis.render.junit import render as junit
-    from analysis.render.markdown import render as markdown
+    from analysis.render import html, json, junit, markdown
 
     made = {
-        "report.json": json(report),
-        "report.html": html(report),
-        "report.md": markdown(report),
-        "junit.xml": junit(report),
+        "report.json": json.render(report),
+        "report.html": html.render(report),
+        "report.md": markdown.render(report),
+        "junit.xml": junit.render(report),
     }
-    return {name.rpartition(".")[2]: _replace(folder / name, text) for name, text in made.items()}
+    for name, text in made.items():
+        write_atomically(folder / name, text)
 
 
 def write_index(folder: Path) -> Path:
@@ -36,9 +34,6 @@ def write_index(folder: Path) -> Path:
     """
     from analysis.render import index
 
-    return _replace(folder / "index.html", index.render(folder))
-
-
-def _replace(path: Path, text: str) -> Path:
-    write_atomically(path, text)
-    return path
+    page = folder / "index.html"
+    write_atomically(page, index.render(folder))
+    return page

@@ -1,10 +1,10 @@
 """What came back, and what it cost: answers, failures, the endpoint's own metrics, as words."""
 
 from analysis.render import format as write
-from analysis.render.capacity import Table, dollars
+from analysis.render.capacity import dollars
+from analysis.render.tables import Table
 from analysis.results.comparison import Answers, AnswersDifference
 from analysis.results.report import Report
-from analysis.results.seen import CloudWatchArm
 
 UNNAMED = "no variant named"
 """Who failed where an endpoint that routes did not say which variant it asked."""
@@ -53,7 +53,7 @@ def _right(d: AnswersDifference) -> str:
         "undecided": "Which is right more often cannot be told yet",
         "refused": "Too few payloads to tell which is right more often",
     }[d.call]
-    p = "" if d.p_value is None else f" (p {_equals(write.p_value(d.p_value))})"
+    p = "" if d.p_value is None else f" ({write.p_equals(d.p_value)})"
     return (
         f"{finding}: only {arm} right on {write.count(d.only_arm_right)}, "
         f"only {baseline} on {write.count(d.only_baseline_right)}{p}."
@@ -67,10 +67,6 @@ def errors_sentence(report: Report) -> str:
         for error in report.errors
     )
     return f"Errors: {', '.join(said)}." if report.errors else ""
-
-
-def _equals(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
 
 
 def errors(report: Report) -> Table:
@@ -96,15 +92,14 @@ def requests(report: Report) -> Table:
             write.name(arm.name),
             write.share(arm.share),
             write.count(arm.requests),
-            write.count(arm.succeeded),
             f"{write.count(arm.failed)} or more" if unnamed else write.count(arm.failed),
             write.share(arm.error_rate),
         )
         for arm in report.arms
     ]
     if unnamed:
-        rows.append((UNNAMED, write.DASH, *(write.count(n) for n in (unnamed, 0, unnamed)), "100%"))
-    head = ("arm", "planned share", "requests", "succeeded", "failed", "error rate")
+        rows.append((UNNAMED, write.DASH, *([write.count(unnamed)] * 2), "100%"))
+    head = ("arm", "planned share", "requests", "failed", "error rate")
     return Table("Requests of the measured phase", head, tuple(rows), ends_in_words=False)
 
 
@@ -137,7 +132,6 @@ def cold_sentence(report: Report) -> str:
 
 def cost(report: Report) -> Table | None:
     """Say what each arm costs at this load; `None` where no price is known."""
-    known = [arm for arm in report.arms if arm.usd_per_hour is not None]
     rows = tuple(
         (
             write.name(arm.name),
@@ -145,11 +139,15 @@ def cost(report: Report) -> Table | None:
             write.rate(arm.succeeded / report.run.measured_s),
             dollars(arm.usd_per_million),
         )
-        for arm in known
+        for arm in report.arms
+        if arm.usd_per_hour is not None
     )
-    caption = "What the instances of an arm cost, the good answers that they gave, and the quotient"
+    caption = (
+        "What an arm's instances cost, the good answers that they gave, and the quotient; those "
+        "that are given more cost less an answer, up to what they carry"
+    )
     head = ("arm", "an hour", "answers", "a million answers")
-    return Table(caption, head, rows, ends_in_words=False) if known else None
+    return Table(caption, head, rows, ends_in_words=False) if rows else None
 
 
 def cost_sentence(report: Report) -> str:
@@ -199,30 +197,14 @@ def cloudwatch(report: Report) -> Table | None:
             write.count(arm.invocations),
             write.count(arm.errors_4xx),
             write.count(arm.errors_5xx),
-            *(write.latency(ms) for ms in (*_parts_ms(arm), arm.client_ms)),
+            *(
+                write.latency(ms)
+                for ms in (arm.model_ms, arm.overhead_ms, arm.network_ms, arm.client_ms)
+            ),
         )
         for arm in found.arms
     )
-    head = ("arm", "records", "invocations", "4xx", "5xx", *PARTS, "service time")
+    of_service = ("model", "overhead", "network", "service time")
+    head = ("arm", "records", "invocations", "4xx", "5xx", *of_service)
     caption = "The records beside CloudWatch; latencies are means, and add up to the service time"
     return Table(caption, head, rows, ends_in_words=False)
-
-
-PARTS = ("model", "overhead", "network")
-"""What a service time is made of, as CloudWatch splits it."""
-
-
-def split(report: Report) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    """Give each arm's parts of the service time as shares of the longest arm's, where known."""
-    arms = report.cloudwatch.arms if report.cloudwatch else ()
-    known = {arm.arm: [ms for ms in _parts_ms(arm) if ms is not None] for arm in arms}
-    whole = {arm: parts for arm, parts in known.items() if len(parts) == len(PARTS)}
-    longest = max((sum(parts) for parts in whole.values()), default=0)
-    return tuple(
-        (write.name(arm), tuple(max(ms, 0) / longest for ms in parts))
-        for arm, parts in whole.items()
-    )
-
-
-def _parts_ms(arm: CloudWatchArm) -> tuple[float | None, ...]:
-    return arm.model_ms, arm.overhead_ms, arm.network_ms

@@ -1,17 +1,10 @@
 """What do the tables and sentences of a capacity report say, in whichever renderer."""
 
-from typing import NamedTuple
-
 from analysis.render import format as write
-from analysis.results.capacity import (
-    Capacity,
-    LimitAtRate,
-    LimitNeed,
-    PeakNeed,
-    RateCall,
-    RateFound,
-    Sizing,
-)
+from analysis.render.tables import Table
+from analysis.results.capacity import Capacity, LimitAtRate, RateCall, RateFound, Sizing
+from analysis.results.values import Measure
+from experiments.units import is_of_first_byte
 
 CALL_WORDS: dict[RateCall, str] = {
     "pass": "✓ keeps the SLO",
@@ -20,32 +13,21 @@ CALL_WORDS: dict[RateCall, str] = {
     "client": "! the generator's limit",
     "invalid": "! cannot be trusted",
 }
-STATES = {
-    "met": ("✓", "Capacity found"),
-    "broken": ("✗", "No rate keeps the SLO"),
-    "undecided": ("?", "Cannot tell yet"),
-    "untrusted": ("✗", "Cannot be trusted"),
-}
-_BEYOND = "extrapolated"
 
 
-class Table(NamedTuple):
-    """Words in rows: the first `left` columns name the row, and the last may say what was found.
-
-    A line break in a word begins a second, smaller line. `calls` colour the second column.
-    """
-
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    ends_in_words: bool = True
-    left: int = 1
-    calls: tuple[str, ...] = ()
+def first_limit(capacity: Capacity) -> LimitAtRate | None:
+    """Give what the curve is of, as the first rate that has it shows it."""
+    return next((at for found in capacity.rates if (at := drawn_limit(found))), None)
 
 
 def drawn_limit(found: RateFound) -> LimitAtRate | None:
     """Give the limit that the curve is of: the first latency, else the first; `None`: no data."""
     return next((each for each in found.limits if each.limit_ms), next(iter(found.limits), None))
+
+
+def latency_word(metric: str, measure: Measure = "response") -> str:
+    """Name a latency by what it is of: "p99 response time", "TTFB p99"."""
+    return write.metric_word(metric) + ("" if is_of_first_byte(metric) else f" {measure} time")
 
 
 def rates(capacity: Capacity) -> Table:
@@ -81,6 +63,8 @@ def _value(limit: LimitAtRate | None) -> str:
 
 def probes(capacity: Capacity) -> Table:
     """Word every probe, in the order in which they were made."""
+    limit = first_limit(capacity)
+    metric = write.metric_word(limit.metric) if limit and limit.limit_ms else ""
     rows = tuple(
         (
             probe.run,
@@ -88,12 +72,13 @@ def probes(capacity: Capacity) -> Table:
             write.rate(probe.achieved_rps),
             write.duration(probe.measured_s),
             write.count(probe.requests),
+            *([write.latency(probe.value_ms)] if metric else []),
             "" if probe.left_out is None else f"left out: {probe.left_out}",
         )
         for probe in capacity.probes
     )
-    caption = "Each probe is a run in this folder's runs/, and can be judged alone"
-    return Table(caption, ("run", "sent", "achieved", "measured", "requests", ""), rows)
+    head = ("run", "sent", "achieved", "measured", "requests", *([metric] if metric else []), "")
+    return Table("Each probe is a run in this folder's runs/, and can be judged alone", head, rows)
 
 
 def peaks(capacity: Capacity) -> Table | None:
@@ -101,23 +86,23 @@ def peaks(capacity: Capacity) -> Table | None:
     sizing = capacity.sizing
     if sizing is None or not sizing.peaks:
         return None
-    head = ("peak", "instances", "one zone lost", "an hour", "a million", "")
+    rows = tuple(
+        (
+            write.rate(need.peak_rps),
+            write.count(need.instances),
+            write.count(need.with_zone_lost),
+            dollars(need.usd_per_hour),
+            dollars(need.usd_per_million),
+            "extrapolated" if need.beyond_measured else "",
+        )
+        for need in sizing.peaks
+    )
     caption = (
         f"Instances at {write.share(sizing.utilisation)} of the lower bound; as many that can lose "
         f"one of {sizing.zones} zones, and what these cost while they carry the peak"
     )
-    return Table(caption, head, tuple(_peak(need) for need in sizing.peaks))
-
-
-def _peak(need: PeakNeed) -> tuple[str, ...]:
-    return (
-        write.rate(need.peak_rps),
-        write.count(need.instances),
-        write.count(need.with_zone_lost),
-        dollars(need.usd_per_hour),
-        dollars(need.usd_per_million),
-        _BEYOND if need.beyond_measured else "",
-    )
+    head = ("peak", "instances", "one zone lost", "an hour", "a million", "")
+    return Table(caption, head, rows)
 
 
 def limits(capacity: Capacity) -> Table | None:
@@ -125,24 +110,30 @@ def limits(capacity: Capacity) -> Table | None:
     sizing = capacity.sizing
     if sizing is None or not sizing.limits:
         return None
-    for_peak = "" if sizing.peak_rps is None else f" for {write.rate(sizing.peak_rps)}"
-    head = ("limit", "carries", f"instances{for_peak}", "one zone lost", "an hour", "")
+    peak_rps = sizing.peak_rps
+
+    def of_peak(*words: str) -> tuple[str, ...]:
+        return () if peak_rps is None else words
+
+    rows = tuple(
+        (
+            f"{write.metric_word(need.metric)} ≤ {write.latency(need.limit_ms)}",
+            write.rate(need.rate_rps),
+            *of_peak(
+                write.count(need.instances),
+                write.count(need.with_zone_lost),
+                dollars(need.usd_per_hour),
+            ),
+            "the plan's" if need.is_asked else "" if need.rate_rps else "not shown at any rate",
+        )
+        for need in sizing.limits
+    )
+    instances = of_peak(f"instances for {write.rate(peak_rps)}", "one zone lost", "an hour")
     caption = (
         "What other limits would take, from the rates that were tried; the search went to the "
         "plan's, so the others are known in coarser steps"
     )
-    return Table(caption, head, tuple(_limit(need) for need in sizing.limits))
-
-
-def _limit(need: LimitNeed) -> tuple[str, ...]:
-    return (
-        f"{write.metric_word(need.metric)} ≤ {write.latency(need.limit_ms)}",
-        write.DASH if need.rate_rps is None else write.rate(need.rate_rps),
-        write.DASH if need.instances is None else write.count(need.instances),
-        write.DASH if need.with_zone_lost is None else write.count(need.with_zone_lost),
-        dollars(need.usd_per_hour),
-        "the plan's" if need.is_asked else "" if need.rate_rps else "no rate was shown to keep it",
-    )
+    return Table(caption, ("limit", "carries", *instances, ""), rows)
 
 
 def dollars(amount: float | None) -> str:
@@ -185,10 +176,10 @@ def _or_as_many(sizing: Sizing) -> str:
 
 def curve_sentence(capacity: Capacity) -> str:
     """Say what the curve shows, for who cannot see it."""
-    said = []
-    for found in capacity.rates:
-        limit = drawn_limit(found)
-        if limit is not None:
-            said.append(f"{write.rate(found.rate_rps)}: {_value(limit)}")
-    asks = next((_asks(each) for f in capacity.rates if (each := drawn_limit(f))), "")
-    return f"Load against {asks}. {'; '.join(said)}."
+    limit = first_limit(capacity)
+    said = (
+        f"{write.rate(found.rate_rps)}: {_value(at)}"
+        for found in capacity.rates
+        if (at := drawn_limit(found))
+    )
+    return f"Load against {_asks(limit)}. {'; '.join(said)}." if limit else ""

@@ -1,7 +1,6 @@
 """Where is the difference, how is it distributed, where does the SLO break? Figures, as SVG."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,12 +11,13 @@ from analysis.render import capacity as capacities
 from analysis.render import figures_canvas as canvas
 from analysis.render import format as write
 from analysis.render import tables
-from analysis.results.capacity import Capacity
+from analysis.results.capacity import Capacity, RateCall
 from analysis.results.comparison import ShiftPoint
 from analysis.results.report import Report
 from experiments.units import is_of_first_byte, quantile_of
 
 _LEAST_MS = 0.001
+"""A log axis has no 0."""
 
 
 def shift_function(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
@@ -27,47 +27,70 @@ def shift_function(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
     Grey boxes are the margins of the guarded percentiles. Points without an interval are not drawn.
     """
     known = shown_shifts(report)
-    quantiles = sorted({point.quantile for point in known})
-    place = {q: float(i) for i, q in enumerate(quantiles)}
-    lines = []
-    for name in dict.fromkeys(point.arm for point in known):
-        points = [point for point in known if point.arm == name]
-        lines.append(
-            canvas.Line(
-                arm=tables.colour(report, name),
-                name=name,
-                x=tuple(place[point.quantile] for point in points),
-                y=tuple(_percent(point.ratio) for point in points),
-            )
+    place = {q: float(i) for i, q in enumerate(sorted({point.quantile for point in known}))}
+    points = {name: [p for p in known if p.arm == name] for name in (p.arm for p in known)}
+    lines = [
+        canvas.Line(
+            tables.colour(report, name), name,
+            [place[p.quantile] for p in own], [_percent(p.ratio) for p in own],
         )
+        for name, own in points.items()
+    ]  # fmt: skip
     margins = margins_percent(report)
-    with canvas.styled():
-        figure, axes = canvas.axes_for(lines, width_px)
-        axes.set_xlim(-0.5, len(quantiles) - 0.5)
-        bottom, top = _shift_limits(known, list(margins.values()))
-        axes.set_ylim(bottom, top)
-        for q, margin in margins.items():
-            if q in place:
-                left, right = place[q] - 0.5, place[q] + 0.5
-                axes.fill_between([left, right], -margin, margin, color=canvas.SHADE, lw=0)
+    baseline = write.plain(tables.baseline(report), 18 if width_px < canvas.WIDE_PX else 40)
+
+    def dress(axes: Axes) -> None:
+        axes.set_xlim(-0.5, len(place) - 0.5)
+        bottom, top = axes.set_ylim(*_shift_limits(known, list(margins.values())))
+        for q in margins.keys() & place.keys():
+            across = place[q] - 0.5, place[q] + 0.5
+            axes.fill_between(across, -margins[q], margins[q], color=canvas.SHADE, lw=0)
         axes.axhline(0, color=canvas.INK, lw=1)
         for line in lines:
-            _band(axes, line, [p for p in known if p.arm == line.name])
-            canvas.draw(axes, line, markers=True)
-        canvas.y_ticks(
-            axes, MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom, top), sign=True
-        )
+            intervals = [point.interval for point in points[line.name] if point.interval]
+            low = [bottom if each.low is None else _percent(each.low) for each in intervals]
+            high = [top if each.high is None else _percent(each.high) for each in intervals]
+            canvas.band(axes, line, low, high)
+        ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom, top)
+        canvas.y_ticks(axes, ticks, sign=True)
         canvas.quantile_ticks(axes, place)
-        baseline = write.plain(tables.baseline(report), 18 if width_px < canvas.WIDE_PX else 40)
         canvas.above(axes, f"▲ slower than {baseline}, %")
-        canvas.below(axes, f"▼ faster than {baseline}, %", 0, "left")
-        canvas.name_ends(figure, axes, lines, width_px)
-        return canvas.svg(figure, f"shift-{width_px}")
+        canvas.below(axes, f"▼ faster than {baseline}, %", is_left=True)
+
+    return canvas.chart("shift", width_px, lines, dress, markers=True)
 
 
 def shown_shifts(report: Report) -> list[ShiftPoint]:
     """Give the points of the shift function that have an interval."""
     return [point for point in report.shifts if point.interval]
+
+
+def margins_percent(report: Report) -> dict[float, float]:
+    """Return the margin in percent of the baseline at each guarded percentile."""
+    return {
+        quantile: 100 * d.margin
+        for d in report.differences
+        if d.margin and not is_of_first_byte(d.metric)
+        if (quantile := quantile_of(d.metric))
+    }
+
+
+def _shift_limits(points: Sequence[ShiftPoint], margins: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the vertical axis in percent.
+
+    Intervals may reach three times as far as the widest estimate or margin before they are cut.
+    """
+    values = [0.0, *(_percent(p.ratio) for p in points), *margins, *(-m for m in margins)]
+    reach = 3 * max(map(abs, values)) or 1.0
+    ends = [end for p in points if p.interval for end in (p.interval.low, p.interval.high)]
+    values += [max(-reach, min(reach, _percent(end))) for end in ends if end is not None]
+    bottom, top = min(values), max(values)
+    room = 0.08 * (top - bottom) or 1.0
+    return bottom - room, top + room
+
+
+def _percent(ratio: float) -> float:
+    return 100 * (ratio - 1)
 
 
 def percentiles(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
@@ -79,32 +102,26 @@ def percentiles(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
     """
     lines = []
     for i, arm in enumerate(report.arms):
-        shown = [p for p in arm.percentiles if p.quantile < 1]
-        if shown:
-            x = tuple(_nines(p.quantile) for p in shown)
-            y = tuple(max(tables.latency_ms(p), _LEAST_MS) for p in shown)
-            lines.append(canvas.Line(arm=i, name=arm.name, x=x, y=y))
-    with canvas.styled():
-        figure, axes = canvas.axes_for(lines, width_px)
-        slo = limits(report)
-        low = min(*(min(line.y) for line in lines), *slo.values(), math.inf)
-        high = max(*(max(line.y) for line in lines), *slo.values(), 0)
-        room = 1.05 * max(high / low, 1.02) ** 0.04
+        if shown := [p for p in arm.percentiles if p.quantile < 1]:
+            y = [max(tables.latency_ms(p), _LEAST_MS) for p in shown]
+            lines.append(canvas.Line(i, arm.name, [_nines(p.quantile) for p in shown], y))
+    slo = limits(report)
+
+    def dress(axes: Axes) -> None:
+        values = [*slo.values(), *(ms for line in lines for ms in line.y)]
+        room = 1.05 * max(max(values) / min(values), 1.02) ** 0.04
         axes.set_yscale("log")
-        axes.set_ylim(low / room, high * room)
+        axes.set_ylim(min(values) / room, max(values) * room)
         first, last = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
         axes.set_xlim(first - 0.05, max(last, first + 0.1) + 0.02)
-        for line in lines:
-            canvas.draw(axes, line, markers=False)
         _draw_limits(axes, slo)
         canvas.y_ticks(axes, canvas.log_ticks(axes))
-        canvas.quantile_ticks(
-            axes, {q: _nines(q) for q in (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)}
-        )
+        known = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+        canvas.quantile_ticks(axes, {q: _nines(q) for q in known})
         canvas.above(axes, f"{tables.judged(report)} time, ms")
-        canvas.below(axes, "percentile of requests", 1, "right")
-        canvas.name_ends(figure, axes, lines, width_px)
-        return canvas.svg(figure, f"percentiles-{width_px}")
+        canvas.below(axes, "percentile of requests")
+
+    return canvas.chart("percentiles", width_px, lines, dress)
 
 
 def limits(report: Report) -> dict[tuple[str, float], float]:
@@ -134,7 +151,11 @@ def _draw_limits(axes: Axes, limits: dict[tuple[str, float], float]) -> None:
         for (name, _), limit_ms in limits.items()
     )
     for limit_ms, name in named.items():
-        axes.annotate(name, (left, limit_ms), (4, 4), "data", "offset pixels", color=canvas.BAD)
+        axes.annotate(name, (left, limit_ms), (4, 6), "data", "offset pixels", color=canvas.BAD)
+
+
+def _nines(q: float) -> float:
+    return -math.log10(1 - q)
 
 
 def load_curve(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
@@ -148,42 +169,34 @@ def load_curve(report: Report, *, width_px: int = canvas.WIDE_PX) -> str:
     if seen is None:
         return ""
     points = _points(seen)
-    x, y = tuple(p.rate_rps for p in points), tuple(p.value for p in points)
+    x, y = [p.rate_rps for p in points], [p.value for p in points]
     limit = points[0].limit
     lines = [
-        canvas.Line(arm=0, name=seen.arm, x=x, y=y),
-        canvas.Line(arm=1, name="SLO", x=(x[0], x[-1]), y=(limit, limit)),
+        canvas.Line(0, seen.arm, x, y),
+        canvas.Line(1, "SLO", (x[0], x[-1]), (limit, limit)),
     ]
-    with canvas.styled():
-        figure, axes = canvas.axes_for(lines, width_px)
+
+    def dress(axes: Axes) -> None:
         axes.set(xscale="log", yscale="log")
-        axes.set_xlim(x[0] / 1.1, x[-1] * 1.1)
-        bottom, top = min(*y, limit) / 1.5, max(*y, limit) * 1.5
-        axes.set_ylim(bottom, top)
+        left, right = axes.set_xlim(x[0] / 1.1, x[-1] * 1.1)
+        bottom, top = axes.set_ylim(min(*y, limit) / 1.5, max(*y, limit) * 1.5)
         if seen.interval is not None:
-            low, high = seen.interval.low or x[0] / 1.1, seen.interval.high or x[-1] * 1.1
+            low, high = seen.interval.low or left, seen.interval.high or right
             axes.axvspan(low, high, color=canvas.SHADE, lw=0)
             axes.axvline(low, color=canvas.INK, lw=1)
-        for line in lines:
-            canvas.draw(axes, line, markers=False)
         for p in points:
             ends = max(p.low, bottom), min(p.high, top)
             axes.plot([p.rate_rps] * 2, ends, color=canvas.ARMS[0], lw=3, alpha=0.4)
             face = canvas.ARMS[0] if p.call == "pass" else canvas.PAPER
-            marker = "x" if p.call == "fail" else "o"
-            axes.plot(p.rate_rps, p.value, marker, color=canvas.ARMS[0], markerfacecolor=face)
+            kind = "x" if p.call == "fail" else "o"
+            axes.plot(p.rate_rps, p.value, kind, color=canvas.ARMS[0], mfc=face, zorder=3)
         canvas.y_ticks(axes, canvas.log_ticks(axes))
-        words = [write.rate(rate_rps).removesuffix(" req/s") for rate_rps in x]
-        kept = canvas.spaced(
-            (rate, word, canvas.pixel(axes, rate, bottom)[0], 0.3 * canvas.FONT_PX * len(word) + 5)
-            for rate, word in zip(x, words, strict=True)
-        )
-        axes.set_xticks(list(kept), list(kept.values()))
-        axes.set_xticks([], minor=True)
+        words = {rate: write.rate(rate).removesuffix(" req/s") for rate in x}
+        canvas.x_ticks(axes, words, lambda _: 5)
         canvas.above(axes, points[0].unit)
-        canvas.below(axes, "requests a second", 1, "right")
-        canvas.name_ends(figure, axes, lines, width_px)
-        return canvas.svg(figure, f"load-{width_px}")
+        canvas.below(axes, "requests a second")
+
+    return canvas.chart("load", width_px, lines, dress)
 
 
 def has_load_curve(report: Report) -> bool:
@@ -193,81 +206,31 @@ def has_load_curve(report: Report) -> bool:
 
 class _Point(NamedTuple):
     rate_rps: float
+    call: RateCall
     value: float
     low: float
     high: float
     limit: float
     unit: str
-    call: str
 
 
 def _points(seen: Capacity) -> list[_Point]:
     """Give each rate's latency, or its failures in percent where the SLO limits only those."""
     points = []
     for found in seen.rates:
-        limit = capacities.drawn_limit(found)
-        if limit is None:
+        at = capacities.drawn_limit(found)
+        if at is None:
             continue
-        if limit.limit_ms is None:
-            value, interval, most = 100 * limit.missed / limit.requests, limit.interval, 100.0
-            unit, bound = "failures, %", 100 * limit.allowed
-        elif limit.value_ms is not None and limit.value_interval is not None:
-            value, interval, most = limit.value_ms, limit.value_interval, 1.0
-            of_whole = "" if is_of_first_byte(limit.metric) else " response time"
-            unit, bound = f"{write.metric_word(limit.metric)}{of_whole}, ms", limit.limit_ms
+        if at.limit_ms is None:
+            value, interval, scale = 100 * at.missed / at.requests, at.interval, 100.0
+            unit, limit = "failures, %", 100 * at.allowed
+        elif at.value_ms is not None and at.value_interval is not None:
+            value, interval, scale = at.value_ms, at.value_interval, 1.0
+            unit, limit = f"{capacities.latency_word(at.metric)}, ms", at.limit_ms
         else:
             continue  # failures reach the percentile, so there is no latency to draw
-        low, high = (None if end is None else most * end for end in (interval.low, interval.high))
-        # A log axis has no 0.
-        least = _LEAST_MS if low is None else max(low, _LEAST_MS)
-        points.append(
-            _Point(
-                found.rate_rps, max(value, _LEAST_MS), least,
-                math.inf if high is None else high, bound, unit, found.call,
-            )
-        )  # fmt: skip
+        low = max(scale * (interval.low or 0), _LEAST_MS)
+        high = math.inf if interval.high is None else scale * interval.high
+        value = max(value, _LEAST_MS)
+        points.append(_Point(found.rate_rps, found.call, value, low, high, limit, unit))
     return points
-
-
-def _nines(q: float) -> float:
-    return -math.log10(1 - q)
-
-
-def _percent(ratio: float) -> float:
-    return 100 * (ratio - 1)
-
-
-def margins_percent(report: Report) -> dict[float, float]:
-    """Return the margin in percent of the baseline at each guarded percentile."""
-    found = {}
-    for d in report.differences:
-        match = re.fullmatch(r"p(\d+(?:\.\d+)?)", d.metric)
-        if match and d.margin:
-            found[round(float(match[1]) / 100, 9)] = 100 * d.margin
-    return found
-
-
-def _band(axes: Axes, line: canvas.Line, points: Sequence[ShiftPoint]) -> None:
-    """Shade the interval of each point; an unbounded side runs out of the figure."""
-    bottom, top = axes.get_ylim()
-    intervals = [point.interval for point in points if point.interval]
-    low = [bottom if each.low is None else _percent(each.low) for each in intervals]
-    high = [top if each.high is None else _percent(each.high) for each in intervals]
-    axes.fill_between(
-        line.x, low, high, color=canvas.ARMS[line.arm % len(canvas.ARMS)], alpha=0.18, lw=0
-    )
-
-
-def _shift_limits(points: Sequence[ShiftPoint], margins: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of the vertical axis in percent.
-
-    Intervals may reach three times as far as the widest estimate or margin before they are cut.
-    """
-    values = [0.0, *(_percent(p.ratio) for p in points), *margins, *(-m for m in margins)]
-    reach = 3 * max(map(abs, values)) or 1.0
-    for interval in (point.interval for point in points if point.interval):
-        ends = (interval.low, interval.high)
-        values += [max(-reach, min(reach, _percent(end))) for end in ends if end is not None]
-    bottom, top = min(values), max(values)
-    room = 0.08 * (top - bottom) or 1.0
-    return bottom - room, top + room

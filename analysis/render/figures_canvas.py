@@ -9,15 +9,16 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.transforms import IdentityTransform
 
 from analysis.render import format as write
 
@@ -54,19 +55,45 @@ _STYLE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One arm's line in data units; `arm` counts from the baseline, which is 0."""
 
     arm: int
     name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: Sequence[float]
+    y: Sequence[float]
+
+    @property
+    def colour(self) -> str:
+        """The arm's sentinel colour."""
+        return ARMS[self.arm % len(ARMS)]
 
 
 def styled() -> AbstractContextManager[None]:
     """Draw in the page's style within this context, whatever the surroundings' is."""
     return style.context(["default", _STYLE])
+
+
+def chart(
+    name: str,
+    width_px: int,
+    lines: Sequence[Line],
+    dress: Callable[[Axes], None],
+    *,
+    markers: bool = False,
+) -> str:
+    """Draw lines that are named at their ends, as SVG; `name` begins its ids.
+
+    `dress` sets the limits of the axes, labels them, and draws what is not a line.
+    """
+    with styled():
+        figure = blank(width_px, HEIGHT_PX)
+        axes = panel(figure, _TOP_PX, HEIGHT_PX - _TOP_PX - _BOTTOM_PX, room_px(lines, width_px))
+        dress(axes)
+        for line in lines:
+            draw(axes, line, markers=markers)
+        name_ends(axes, lines, width_px)
+        return svg(figure, f"{name}-{width_px}")
 
 
 def blank(width_px: int, height_px: float) -> Figure:
@@ -79,14 +106,9 @@ def blank(width_px: int, height_px: float) -> Figure:
 def panel(figure: Figure, top_px: float, height_px: float, right_px: float) -> Axes:
     """Put axes into a figure, so far from its top and from its right side."""
     width, height = (72 * inches for inches in figure.get_size_inches())
-    axes = figure.add_axes(
-        (
-            _LEFT_PX / width,
-            1 - (top_px + height_px) / height,
-            (width - _LEFT_PX - right_px) / width,
-            height_px / height,
-        )
-    )
+    left, bottom = _LEFT_PX / width, 1 - (top_px + height_px) / height
+    place = (left, bottom, 1 - left - right_px / width, height_px / height)
+    axes = figure.add_axes(place)
     axes.patch.set_visible(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelcolor=MUTED, pad=7, which="both")
@@ -95,52 +117,40 @@ def panel(figure: Figure, top_px: float, height_px: float, right_px: float) -> A
     return axes
 
 
-def axes_for(lines: Sequence[Line], width_px: int) -> tuple[Figure, Axes]:
-    """Make the axes; the right side keeps room for the names at the line ends."""
-    longest = max(len(shown_name(line, width_px)) for line in lines)
-    figure = blank(width_px, HEIGHT_PX)
-    right_px = 18 + _BOLD_CHARACTER_PX * longest
-    return figure, panel(figure, _TOP_PX, HEIGHT_PX - _TOP_PX - _BOTTOM_PX, right_px)
+def room_px(lines: Sequence[Line], width_px: int) -> float:
+    """Give the room that the names of the lines take at their ends."""
+    return 18 + _BOLD_CHARACTER_PX * max(len(_shown_name(line, width_px)) for line in lines)
 
 
-def shown_name(line: Line, width_px: float) -> str:
-    """Cut an arm's name to the room that there is."""
+def _shown_name(line: Line, width_px: float) -> str:
     return write.plain(line.name, 18 if width_px > NARROW_PX else 10)
 
 
 def draw(axes: Axes, line: Line, *, markers: bool) -> None:
     """Draw an arm's line in its colour and dashes."""
-    kind = line.arm % len(ARMS)
     marker = "o" if markers and len(line.x) <= 25 else None
-    axes.plot(line.x, line.y, color=ARMS[kind], linestyle=DASHES[kind], marker=marker)
+    dashes = DASHES[line.arm % len(DASHES)]
+    axes.plot(line.x, line.y, color=line.colour, linestyle=dashes, marker=marker)
+
+
+def band(axes: Axes, line: Line, low: Sequence[float], high: Sequence[float]) -> None:
+    """Shade what lies about a line."""
+    axes.fill_between(line.x, low, high, color=line.colour, alpha=0.18, lw=0)
 
 
 def log_ticks(axes: Axes) -> list[float]:
     """List ticks of a log axis: 1, 2 and 5 times powers of ten, or more where those are few."""
     bottom, top = axes.get_ylim()
-    ticks = [tick for tick in series(bottom, top) if tick >= bottom]
-    if len(ticks) >= 3:
-        return ticks
-    return [float(tick) for tick in MaxNLocator(5).tick_values(bottom, top)]
+    every = LogLocator(subs=(1, 2, 5), numticks=30).tick_values(bottom, top)
+    ticks = [float(tick) for tick in every if bottom <= tick <= top]
+    return ticks if len(ticks) >= 3 else list(MaxNLocator(5).tick_values(bottom, top))
 
 
-def series(low: float, high: float) -> list[float]:
-    """List 1, 2 and 5 times the powers of ten from `low` to `high`."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    values = [lead * 10.0**power for power in range(first, last + 1) for lead in (1, 2, 5)]
-    return [value for value in values if low * 0.999 <= value <= high]
-
-
-def places(tick: float) -> int:
-    """Return the fewest decimals that write a tick as it is."""
-    return next(n for n in range(16) if math.isclose(round(tick, n), tick, rel_tol=1e-6))
-
-
-def y_ticks(axes: Axes, ticks: Sequence[float], *, sign: bool = False) -> None:
+def y_ticks(axes: Axes, ticks: Iterable[float], *, sign: bool = False) -> None:
     """Rule and label the ticks that lie in the figure, leaving out those too close to another."""
     bottom, top = axes.get_ylim()
     kept = spaced(
-        (tick, write.number(tick, places(tick), sign=sign), pixel(axes, 0, tick)[1], 0.8 * FONT_PX)
+        (tick, _number(tick, sign=sign), pixel(axes, 0, tick)[1], 0.8 * FONT_PX)
         for tick in ticks
         if bottom <= tick <= top
     )
@@ -149,19 +159,32 @@ def y_ticks(axes: Axes, ticks: Sequence[float], *, sign: bool = False) -> None:
     axes.grid(visible=True, axis="y", color=RULE, lw=1)
 
 
-def quantile_ticks(axes: Axes, places: dict[float, float]) -> None:
+def _number(tick: float, *, sign: bool) -> str:
+    """Write a tick with the fewest decimals that give it as it is."""
+    places = next(n for n in range(16) if math.isclose(round(tick, n), tick, rel_tol=1e-6))
+    return write.number(tick, places, sign=sign)
+
+
+def x_ticks(axes: Axes, words: Mapping[float, str], gap_px: Callable[[float], float]) -> None:
+    """Label the places that lie in the figure, the first ones first where they are too many."""
+    left, right = axes.get_xlim()
+    kept = spaced(
+        (at, word, pixel(axes, at, 1)[0], 0.29 * FONT_PX * len(word) + gap_px(at))
+        for at, word in words.items()
+        if left <= at <= right
+    )
+    axes.set_xticks(list(kept), list(kept.values()))
+    axes.set_xticks([], minor=True)
+
+
+def quantile_ticks(axes: Axes, places: Mapping[float, float]) -> None:
     """Label the well-known quantiles, and the deciles where there is room."""
     known = (0.5, 0.99, 0.9, 0.999, 0.95, 0.1, 0.25, 0.75, 0.9999, 0.99999)
-    left, right = axes.get_xlim()
-    labels = []
-    for q in dict.fromkeys((*known, *(q for q in places if round(10 * q, 6).is_integer()))):
-        at, word = places.get(q, -math.inf), write.quantile(q)
-        if left <= at <= right:
-            gap_px = 2.5 if q in known else 8
-            half_px = 0.29 * FONT_PX * len(word) + gap_px
-            labels.append((at, word, pixel(axes, at, 1)[0], half_px))
-    kept = spaced(labels)
-    axes.set_xticks(list(kept), list(kept.values()))
+    deciles = (q for q in places if round(10 * q, 6).is_integer())
+    shown = [q for q in dict.fromkeys((*known, *deciles)) if q in places]
+    near = {places[q] for q in shown if q in known}
+    words = {places[q]: write.quantile(q) for q in shown}
+    x_ticks(axes, words, lambda at: 2.5 if at in near else 8)
 
 
 def spaced(labels: Iterable[tuple[float, str, float, float]]) -> dict[float, str]:
@@ -174,41 +197,34 @@ def spaced(labels: Iterable[tuple[float, str, float, float]]) -> dict[float, str
     return {tick: word for tick, word, *_ in kept}
 
 
-def above(axes: Axes, text: str) -> None:
+def above(axes: Axes, text: str, *, up_px: float = 15, colour: str = MUTED) -> None:
     """Write over the left end of the axes, where no line can reach."""
-    axes.annotate(text, (0, 1), (0, 15), "axes fraction", "offset pixels", color=MUTED)
+    axes.annotate(text, (0, 1), (0, up_px), "axes fraction", "offset pixels", color=colour)
 
 
-def below(axes: Axes, text: str, x: float, align: str) -> None:
+def below(axes: Axes, text: str, *, is_left: bool = False) -> None:
     """Write under the tick labels, where no line can reach."""
-    height = HEIGHT_PX - _TOP_PX - _BOTTOM_PX
-    y = -(_BOTTOM_PX - 7) / height
-    axes.text(x, y, text, color=MUTED, transform=axes.transAxes, ha=align)
+    place, align = (0, "left") if is_left else (1, "right")
+    down_px = 7 - _BOTTOM_PX
+    axes.annotate(
+        text, (place, 0), (0, down_px), "axes fraction", "offset pixels", color=MUTED, ha=align
+    )
 
 
-def name_ends(figure: Figure, axes: Axes, lines: Sequence[Line], width_px: int) -> None:
+def name_ends(axes: Axes, lines: Sequence[Line], width_px: int) -> None:
     """Write each arm's name beside the end of its line, pushed apart where ends lie close."""
     right = float(axes.transAxes.transform((1, 0))[0])
     ends = [(line, *pixel(axes, line.x[-1], line.y[-1])) for line in lines]
     ends.sort(key=lambda end: (end[2], -end[0].arm))
     for (line, x, y), label_y in zip(ends, _apart([y for _, _, y in ends]), strict=True):
-        figure.text(
-            (right + 10) / width_px,
-            label_y / HEIGHT_PX,
-            shown_name(line, width_px),
-            color=INK,
-            fontweight="bold",
-            va="center_baseline",
-        )
+        axes.annotate(
+            _shown_name(line, width_px), (right + 10, label_y), xycoords="figure pixels",
+            color=INK, fontweight="bold", va="center_baseline", annotation_clip=False,
+        )  # fmt: skip
         if right - x > 8 or abs(label_y - y) > 4:
-            leader = Line2D(
-                [x / width_px, (right + 7) / width_px],
-                [y / HEIGHT_PX, label_y / HEIGHT_PX],
-                color=ARMS[line.arm % len(ARMS)],
-                lw=0.8,
-                alpha=0.6,
-            )
-            figure.add_artist(leader)
+            leader = Line2D([x, right + 7], [y, label_y], color=line.colour, lw=0.8, alpha=0.6)
+            leader.set(transform=IdentityTransform(), clip_on=False)
+            axes.add_artist(leader)
 
 
 def pixel(axes: Axes, x: float, y: float) -> tuple[float, float]:

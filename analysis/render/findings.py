@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.render import format as write
 from analysis.render import tables
-from analysis.render.capacity import Table
+from analysis.render.tables import Table
 from analysis.results.comparison import ShiftPoint
 from analysis.results.report import Report
 from analysis.results.run import Percentile
 from analysis.results.seen import Heat, OverTime, Routed
 
+Floats = NDArray[np.float64]
 _NINES = (0.999, 0.9999, 0.99999)
 _MOST_KINDS = 5
 _ROWS = 12
@@ -26,22 +28,18 @@ def shift_sentence(report: Report) -> str:
 
 
 def _shift(points: list[ShiftPoint]) -> str:
-    arm = write.plain(points[0].arm)
     said = []
     for state, run in groupby(points, key=_state):
         words = [write.quantile(point.quantile) for point in run]
-        first, last = words[0], words[-1]
         if state:
-            said.append(
-                f"{state} at {first}" if first == last else f"{state} from {first} to {last}"
-            )
-    found = f"{arm} is {' and '.join(said) or 'not told apart from the baseline at any percentile'}"
-    known = [point for point in points if point.interval]
-    if not known:
-        return f"{found}."
-    most = max(known, key=lambda point: abs(point.ratio - 1))
-    change = write.percent_change(most.ratio, None).value
-    return f"{found}; the largest change is {change} at {write.quantile(most.quantile)}."
+            where = f"at {words[0]}" if len(words) == 1 else f"from {words[0]} to {words[-1]}"
+            said.append(f"{state} {where}")
+    found = " and ".join(said) or "not told apart from the baseline at any percentile"
+    if known := [point for point in points if point.interval]:
+        most = max(known, key=lambda point: abs(point.ratio - 1))
+        change = write.percent_change(most.ratio, None).value
+        found += f"; the largest change is {change} at {write.quantile(most.quantile)}"
+    return f"{write.plain(points[0].arm)} is {found}."
 
 
 def _state(point: ShiftPoint) -> str | None:
@@ -122,31 +120,29 @@ def over_time(report: Report) -> Table | None:
     found = report.over_time
     if found is None:
         return None
-    errors = errors_over_time(found)
+    errors, starts = errors_over_time(found), _starts(found)
     # A run ends within its last step, which therefore weighs less.
     ends_s = report.run.warmup_s + report.run.measured_s
-    steps = range(len(found.achieved_rps))
-    lengths_s = [min(found.step_s, ends_s - found.step_s * step) for step in steps]
-    rows = tuple(
-        (
-            write.duration(part.start * found.step_s),
-            write.rate(_mean(found.planned_rps, part, lengths_s)),
-            write.rate(_mean(found.achieved_rps, part, lengths_s)),
-            *(
-                write.latency(_quantile(found, arm, part, q))
-                for arm in found.arms
-                for q in (0.5, 0.99)
-            ),
-            *(write.count(sum(counts[part])) for counts in errors.values()),
-        )
-        for part in _stretches(found)
-    )
+    steps_s = found.step_s * np.arange(len(found.achieved_rps))
+    lengths_s = np.minimum(found.step_s, ends_s - steps_s)
+    columns = [
+        map(write.duration, steps_s[starts]),
+        map(write.rate, _means(found.planned_rps, lengths_s, starts)),
+        map(write.rate, _means(found.achieved_rps, lengths_s, starts)),
+        *(
+            map(write.latency, _quantiles_ms(found, arm, starts, q))
+            for arm in found.arms
+            for q in (0.5, 0.99)
+        ),
+        *(map(write.count, np.add.reduceat(counts, starts)) for counts in errors.values()),
+    ]
     names = [write.plain(arm.arm, 24) for arm in found.arms]
     head = [f"{name} {q}" for name in names for q in ("p50", "p99")]
     caption = (
         f"By when requests were due, warm-up included; {found.measure} times to the nearest step "
-        f"of {write.share(_step(found) - 1)}"
+        f"of {write.share(_bin_ratio(found) - 1)}"
     )
+    rows = tuple(zip(*columns, strict=True))
     return Table(caption, ("from", "planned", "sent", *head, *errors), rows, ends_in_words=False)
 
 
@@ -155,46 +151,50 @@ def over_time_sentence(report: Report) -> str:
     found = report.over_time
     if found is None:
         return ""
-    said, parts = [], _stretches(found)
+    said = [f"{found.measure.capitalize()} time over the run."]
     for arm in found.arms:
-        medians = [m for part in parts if (m := _quantile(found, arm, part, 0.5)) is not None]
-        if medians:
-            said.append(
-                f"{write.plain(arm.arm, 40)}: the median of a stretch lay between "
-                f"{write.latency(min(medians))} and {write.latency(max(medians))}."
-            )
+        medians_ms = _quantiles_ms(found, arm, _starts(found), 0.5)
+        if np.isfinite(medians_ms).any():
+            ends = write.latency(np.nanmin(medians_ms)), write.latency(np.nanmax(medians_ms))
+            name = write.plain(arm.arm, 40)
+            said.append(f"{name}: the median of a stretch lay between {ends[0]} and {ends[1]}.")
     for kind, counts in errors_over_time(found).items():
-        at = [i for i, count in enumerate(counts) if count]
+        at = np.flatnonzero(counts)
         first, last = (write.duration(found.step_s * i) for i in (at[0], at[-1] + 1))
         said.append(f"{kind}: {write.count(sum(counts))} between {first} and {last}.")
-    return f"{found.measure.capitalize()} time over the run. {' '.join(said)}".strip()
+    return " ".join(said)
 
 
-def _stretches(found: OverTime) -> list[slice]:
+def _starts(found: OverTime) -> NDArray[np.int64]:
+    """Give the steps with which the stretches begin."""
     steps = len(found.achieved_rps)
-    size = math.ceil(steps / _ROWS)
-    return [slice(first, first + size) for first in range(0, steps, size)]
+    return np.arange(0, steps, math.ceil(steps / _ROWS))
 
 
-def _mean(rates_rps: Sequence[float | None], part: slice, lengths_s: list[float]) -> float | None:
-    """Give the rate over a stretch, of the steps where it is known."""
-    pairs = zip(rates_rps[part], lengths_s[part], strict=True)
-    known = [(rate, length_s) for rate, length_s in pairs if rate is not None]
-    return sum(r * s for r, s in known) / sum(s for _, s in known) if known else None
+def _means(
+    rates_rps: Sequence[float | None], lengths_s: Floats, starts: NDArray[np.int64]
+) -> Floats:
+    """Give the rate over each stretch, of the steps where it is known, or else nan."""
+    rates = np.array(rates_rps, dtype=np.float64)
+    weights = np.where(np.isnan(rates), 0.0, lengths_s)
+    known_s = np.add.reduceat(weights, starts)
+    requests = np.add.reduceat(weights * np.nan_to_num(rates), starts)
+    means: Floats = np.full(starts.size, np.nan)
+    return np.divide(requests, known_s, out=means, where=known_s > 0)
 
 
-def _step(found: OverTime) -> float:
+def _bin_ratio(found: OverTime) -> float:
     """Give the ratio of a bin's upper end to its lower."""
     return float((found.high_ms / found.low_ms) ** (1 / len(found.arms[0].counts[0])))
 
 
-def _quantile(found: OverTime, arm: Heat, part: slice, quantile: float) -> float | None:
-    """Give the middle of the bin that a quantile falls into."""
-    upto = np.array(arm.counts[part]).sum(axis=0).cumsum()
-    if not upto[-1]:
-        return None
-    place = int(np.searchsorted(upto, quantile * upto[-1]))
-    return float(found.low_ms * _step(found) ** (place + 0.5))
+def _quantiles_ms(found: OverTime, arm: Heat, starts: NDArray[np.int64], quantile: float) -> Floats:
+    """Give the middle of the bin that a quantile falls into in each stretch; nan without one."""
+    upto = np.add.reduceat(np.array(arm.counts), starts, axis=0).cumsum(axis=1)
+    place = (upto < quantile * upto[:, -1:]).sum(axis=1)
+    middle_ms: Floats = found.low_ms * _bin_ratio(found) ** (place + 0.5)
+    middle_ms[upto[:, -1] == 0] = np.nan
+    return middle_ms
 
 
 def who_answered_sentence(report: Report) -> str:

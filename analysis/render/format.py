@@ -7,9 +7,10 @@ and what is missing or not finite is an en dash.
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analysis.results.comparison import Difference
 from analysis.results.run import Check
@@ -27,28 +28,15 @@ _LATENCY_WORDS: dict[Call, str] = {
     "undecided": "? cannot tell yet",
     "refused": f"{DASH} no verdict",
 }
-_OUTCOME_WORDS: dict[Call, str] = {
-    **_LATENCY_WORDS,
-    "worse": "▲ more errors",
-    "better": "▼ fewer errors",
-}
+_OUTCOME_WORDS = {**_LATENCY_WORDS, "worse": "▲ more errors", "better": "▼ fewer errors"}
 STATE_WORDS = {
-    "better": "Better",
-    "worse": "Worse",
-    "same": "No difference that matters",
-    "met": "The SLO is kept",
-    "broken": "The SLO is broken",
-    "undecided": "Cannot tell yet",
-    "untrusted": "Cannot be trusted",
-}
-STATE_SYMBOLS = {
-    "better": "▼",
-    "worse": "▲",
-    "same": "≈",
-    "met": "✓",
-    "broken": "✗",
-    "undecided": "?",
-    "untrusted": "✗",
+    "better": "▼ Better",
+    "worse": "▲ Worse",
+    "same": "≈ No difference that matters",
+    "met": "✓ The SLO is kept",
+    "broken": "✗ The SLO is broken",
+    "undecided": "? Cannot tell yet",
+    "untrusted": "✗ Cannot be trusted",
 }
 SLO_WORDS: dict[SloCall, str] = {
     "met": "✓ met",
@@ -65,8 +53,7 @@ QUESTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """A difference as words: its value with the unit, its interval without and with it."""
 
     value: str
@@ -74,11 +61,7 @@ class Change:
     interval_unit: str
 
 
-NO_CHANGE = Change(value=DASH, interval=DASH, interval_unit=DASH)
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+NO_CHANGE = Change(DASH, DASH, DASH)
 
 
 def decimals(magnitude: float, digits: int = 3, most: int = 3) -> int:
@@ -138,35 +121,29 @@ def share_interval(interval: Interval | None) -> str:
 
 
 def _change(value: float, interval: Interval, unit: str, places: int) -> Change:
-    low, high = (end if _known(end) else None for end in (interval.low, interval.high))
-    low_word, high_word = (
-        UNBOUNDED if end is None else number(end, places, sign=True) for end in (low, high)
+    ends = [
+        UNBOUNDED if end is None else number(end, places, sign=True)
+        for end in (interval.low, interval.high)
+    ]
+    said = UNBOUNDED if ends == [UNBOUNDED] * 2 else " to ".join(ends)
+    # The unit stands behind the last number.
+    with_unit = re.sub(r"(\d)(\D*)$", rf"\g<1>{unit}\2", said)
+    return Change(number(value, places, sign=True) + unit, said, with_unit)
+
+
+def _scaled(interval: Interval, offset: float = 0.0) -> tuple[Interval, list[float]]:
+    """Give an interval in percent, and those of its ends that are known."""
+    low, high = (
+        100 * (end - offset) if end is not None and math.isfinite(end) else None
+        for end in (interval.low, interval.high)
     )
-    low_unit, high_unit = ("", unit) if high is not None else (unit, "")
-    unknown = low is None and high is None
-    return Change(
-        value=number(value, places, sign=True) + unit,
-        interval=UNBOUNDED if unknown else f"{low_word} to {high_word}",
-        interval_unit=UNBOUNDED if unknown else f"{low_word}{low_unit} to {high_word}{high_unit}",
-    )
-
-
-def _scaled(interval: Interval, scale: float, offset: float = 0.0) -> Interval:
-    def end(value: float | None) -> float | None:
-        return scale * (value - offset) if value is not None and math.isfinite(value) else None
-
-    return Interval(low=end(interval.low), high=end(interval.high), level=interval.level)
-
-
-def _reach(value: float, interval: Interval) -> tuple[float, float]:
-    """Return the width of value and interval together, and the size of the largest of them."""
-    ends = [end for end in (value, interval.low, interval.high) if end is not None]
-    return max(ends) - min(ends), max(abs(end) for end in ends)
+    known = [end for end in (low, high) if end is not None]
+    return Interval(low=low, high=high, level=interval.level), known
 
 
 def ratio_change(estimate: Estimate | None) -> Change | None:
     """Write the ratio of two latencies as signed percent: 0.918 is minus 8.2 %."""
-    if estimate is None or not _known(estimate.value):
+    if estimate is None or not math.isfinite(estimate.value):
         return None
     return percent_change(estimate.value, estimate.interval)
 
@@ -176,18 +153,20 @@ def percent_change(ratio: float, interval: Interval | None) -> Change:
     value = 100 * (ratio - 1)
     if interval is None:
         places = 0 if round(abs(value)) >= 100 else 1
-        return replace(NO_CHANGE, value=f"{number(value, places, sign=True)}%")
-    interval = _scaled(interval, 100, offset=1)
-    width, size = _reach(value, interval)
+        return NO_CHANGE._replace(value=f"{number(value, places, sign=True)}%")
+    interval, ends = _scaled(interval, offset=1)
+    ends.append(value)
+    size, width = max(map(abs, ends)), max(ends) - min(ends)
     return _change(value, interval, "%", 0 if round(size) >= 100 else 2 if 0 < width < 0.1 else 1)
 
 
 def points_change(estimate: Estimate | None) -> Change | None:
     """Write the difference of two shares in percentage points."""
-    if estimate is None or not _known(estimate.value):
+    if estimate is None or not math.isfinite(estimate.value):
         return None
-    value, interval = 100 * estimate.value, _scaled(estimate.interval, 100)
-    width, _ = _reach(value, interval)
+    value = 100 * estimate.value
+    interval, ends = _scaled(estimate.interval)
+    width = max(*ends, value) - min(*ends, value) if ends else 0.0
     return _change(value, interval, " pp", max(2, decimals(width, 1, most=5)))
 
 
@@ -205,6 +184,12 @@ def p_value(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return DASH
     return "< 0.001" if p < 0.001 else number(p, decimals(p, 2))
+
+
+def p_equals(p: float | None) -> str:
+    """Write a p-value within a sentence: "p = 0.042", "p < 0.001"."""
+    said = p_value(p)
+    return f"p {said}" if said.startswith("<") else f"p = {said}"
 
 
 def count(n: int | None) -> str:

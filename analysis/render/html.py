@@ -13,6 +13,7 @@ from analysis.render import (
     figures_canvas,
     figures_time,
     findings,
+    runs,
     slo,
     tables,
 )
@@ -41,8 +42,8 @@ PAGE = Environment(
 )
 PAGE.filters["unbroken"] = _unbroken
 PAGE.globals.update(
-    write=write, tables=tables, answers=answers, findings=findings, slo=slo, capacities=capacity,
-    figures=figures, timed=figures_time, canvas=figures_canvas,
+    write=write, tables=tables, answers=answers, findings=findings, runs=runs, slo=slo,
+    capacities=capacity, figures=figures, timed=figures_time, canvas=figures_canvas,
 )  # fmt: skip
 
 

@@ -4,39 +4,38 @@ What is worse, broken or not trusted fails, as the verdict itself does; what can
 skipped.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree as ET
 
 from analysis.render import format as write
 from analysis.render import slo, tables
 from analysis.results.report import Report
 
+_State = Literal["passed", "failure", "skipped"]
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+
+class _Case(NamedTuple):
     group: str
     name: str
-    state: Literal["passed", "failure", "skipped"]
+    state: _State
     said: str
 
 
 def render(report: Report) -> str:
     """Write a report as JUnit XML, in the form that Jenkins, GitLab and GitHub's actions read."""
     cases = list(_cases(report))
-    count = {
-        "tests": len(cases),
-        "failures": sum(case.state == "failure" for case in cases),
-        "errors": 0,
-        "skipped": sum(case.state == "skipped" for case in cases),
+    states = Counter(case.state for case in cases)
+    described = {
+        "name": write.plain(f"abreast {report.question} {report.run.plan}"),
+        "tests": str(len(cases)),
+        "failures": str(states["failure"]),
+        "errors": "0",
+        "skipped": str(states["skipped"]),
     }
-    numbers = {key: str(value) for key, value in count.items()}
-    name = write.plain(f"abreast {report.question} {report.run.plan}")
-    top = ET.Element("testsuites", {"name": name, **numbers})
-    started_at = report.run.started_at
-    described = {"name": name, "timestamp": started_at, "time": "0", **numbers}
-    suite = ET.SubElement(top, "testsuite", described)
+    top = ET.Element("testsuites", described)
+    suite = ET.SubElement(top, "testsuite", described, timestamp=report.run.started_at, time="0")
     for case in cases:
         at = ET.SubElement(suite, "testcase", classname=case.group, name=case.name, time="0")
         if case.state == "passed":
@@ -53,7 +52,7 @@ def _cases(report: Report) -> Iterator[_Case]:
     sentence = write.plain(verdict.sentence, 600)
     yield _Case("verdict", "Verdict", _state(verdict.state, trusted=True), sentence)
     for check in report.checks:
-        state: Literal["passed", "failure"] = "failure" if check.state == "fail" else "passed"
+        state: _State = "failure" if check.state == "fail" else "passed"
         yield _Case("checks", write.plain(check.title), state, write.check_words(check))
     trusted = report.verdict.validity != "INVALID"
     for arm, baseline in tables.compared(report):
@@ -61,21 +60,21 @@ def _cases(report: Report) -> Iterator[_Case]:
         for row in tables.rows(report, arm, "response", "service", "outcome"):
             if row.source.margin is None:
                 continue
-            found = f"{row.baseline} to {row.arm}"
-            if row.change is not None:
-                found = f"{row.change.value} ({row.change.interval_unit}), {found}"
-            said = f"{row.word}: {found}; margin {write.margin(row.source)}"
+            change = f"{row.change.value} ({row.change.interval_unit}), " if row.change else ""
+            said = f"{row.word}: {change}{row.baseline} to {row.arm}"
+            said += f"; margin {write.margin(row.source)}"
             if row.source.reason:
                 said += f"; {write.plain(row.source.reason, 300)}"
             yield _Case(group, row.label, _state(row.source.call, trusted=trusted), said)
-    for limit in slo.rows(report):
-        group = f"SLO of {write.plain(limit.source.arm, 40)}"
-        said = f"{limit.word}: {limit.value}; {limit.missed} missed, {limit.allowed} may"
-        name = f"{limit.asks}, {limit.where}"
-        yield _Case(group, name, _state(limit.source.call, trusted=trusted), said)
+    for limit, cells in zip(report.slo, slo.table(report).rows, strict=True):
+        asks, word, where, value, missed, _, allowed = (cell.split("\n") for cell in cells)
+        said = f"{word[0]}: {value[0]}; {missed[0]} missed, {allowed[0]} may"
+        group = f"SLO of {write.plain(limit.arm, 40)}"
+        state = _state(limit.call, trusted=trusted)
+        yield _Case(group, f"{asks[1]}, {where[0]}", state, said)
 
 
-def _state(call: str, *, trusted: bool) -> Literal["passed", "failure", "skipped"]:
+def _state(call: str, *, trusted: bool) -> _State:
     if not trusted or call in ("undecided", "refused"):
         return "skipped"
     return "failure" if call in ("worse", "broken", "untrusted") else "passed"

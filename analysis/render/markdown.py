@@ -3,8 +3,9 @@
 import html
 import math
 import re
+from collections.abc import Iterable, Sequence
 
-from analysis.render import answers, capacity, slo, tables
+from analysis.render import answers, capacity, runs, slo, tables
 from analysis.render import format as write
 from analysis.results.capacity import Capacity
 from analysis.results.report import Report
@@ -21,26 +22,24 @@ def render(report: Report) -> str:
     for arm, baseline in tables.compared(report):
         parts += _comparison(report, arm, baseline)
     if report.slo:
-        parts.append(_plain_table(slo.table(report)))
-        parts += ["\n".join(f"- {text(note)}" for note in slo.notes(report))]
+        parts += [_plain_table(slo.table(report)), _list(slo.notes(report))]
     if report.differences:
         parts.append(tables.margins_sentence(report))
-    parts.append("\n".join(f"- {text(said)}" for said in answers.streaming_sentences(report)))
-    parts.append(text(answers.cold_sentence(report)))
-    parts.append("\n".join(f"- {text(said)}" for said in tables.run_sentences(report)))
+    parts += [_list(answers.streaming_sentences(report)), text(answers.cold_sentence(report))]
+    parts.append(_list(runs.listed(report)))
     if report.capacity is not None:
         parts += _capacity(report.capacity)
     if report.checks:
-        parts += ["**Can this run be trusted?**", "\n".join(map(_check_line, report.checks))]
+        parts += ["**Can this run be trusted?**", *_checks(report.checks)]
     if said := answers.answer_sentences(report.answers):
-        parts += ["**What was answered**", "\n".join(f"- {text(line)}" for line in said)]
+        parts += ["**What was answered**", _list(said)]
     if report.errors:
         parts.append(_plain_table(answers.errors(report)))
     parts.append(text(answers.cost_sentence(report)))
     if (table := answers.cloudwatch(report)) is not None:
         parts += [f"**{table.caption}**", _plain_table(table)]
     if report.cloudwatch is not None:
-        parts.append("\n".join(f"- {text(note)}" for note in report.cloudwatch.notes))
+        parts.append(_list(report.cloudwatch.notes))
     parts.append(
         f"Run {code(report.run.id)} on endpoint {code(report.run.endpoint)}: "
         f"{tables.counts_sentence(report)}."
@@ -54,11 +53,19 @@ def _capacity(found: Capacity) -> list[str]:
     parts += [_plain_table(table) for table in more if table is not None]
     if found.sizing is not None:
         policy = f"```json\n{found.sizing.scaling_policy}\n```"
-        parts.append(f"<details><summary>PutScalingPolicy</summary>\n\n{policy}\n\n</details>")
+        parts.append(_folded("PutScalingPolicy", policy))
     return parts
 
 
-def _plain_table(table: capacity.Table) -> str:
+def _list(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {text(said)}" for said in sentences)
+
+
+def _folded(summary: str, inner: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
+
+
+def _plain_table(table: tables.Table) -> str:
     last = ":--" if table.ends_in_words else "--:"
     right = len(table.head) - table.left - 1
     rule = "|".join([*[":--"] * table.left, *["--:"] * right, last])
@@ -97,15 +104,13 @@ def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
     service = tables.beside(report, arm)
     title = f"{text(arm)} against {text(baseline)}: {tables.LATENCY[tables.judged(report)]}"
     parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
-    if notes := tables.notes(shown):
-        parts.append("\n".join(f"- {text(note)}" for note in notes))
+    parts.append(_list(tables.notes(shown)))
     if summary := tables.smoothed_sentence(shown):
         table = _plain_table(tables.smoothed(shown, tables.level(report)))
-        parts.append(f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>")
+        parts.append(_folded(summary, table))
     if service:
         table = _table(service, baseline, arm, tables.level(report))
-        summary = tables.LATENCY["service"].capitalize()
-        parts.append(f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>")
+        parts.append(_folded(tables.LATENCY["service"].capitalize(), table))
     return parts
 
 
@@ -126,13 +131,21 @@ def bar(drawing: tables.Drawing) -> str:
     """Draw an interval in eight cells, no difference between the fourth and the fifth."""
     half = _CELLS // 2
     first = min(_CELLS - 1, math.floor(half * (1 + drawing.low)))
-    last = max(first, math.ceil(half * (1 + drawing.high)) - 1)
+    last = max(first, 0, math.ceil(half * (1 + drawing.high)) - 1)
     cells = ["█" if first <= i <= last else "·" for i in range(_CELLS)]
-    if drawing.open_low:
+    if drawing.low < -1:
         cells[0] = "◂"
-    if drawing.open_high:
+    if drawing.high > 1:
         cells[-1] = "▸"
     return "".join(cells)
+
+
+def _checks(checks: Sequence[Check]) -> list[str]:
+    """List what is not in order, and fold away what is."""
+    passed = [_check_line(check) for check in checks if check.state == "ok"]
+    found = "\n".join(_check_line(check) for check in checks if check.state != "ok")
+    summary = f"{write.CHECK_SYMBOLS['ok']} {write.counted(len(passed), 'check')} passed"
+    return [found, *([_folded(summary, "\n".join(passed))] if passed else [])]
 
 
 def _check_line(check: Check) -> str:

@@ -2,18 +2,15 @@
 
 import json
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain, groupby, repeat
 
 from analysis.power import DIFFERENCES, MetricPower, Power
 from analysis.rehearse import Rehearsal, Tally
 from analysis.render import format as write
-from analysis.render.text import aligned
+from analysis.render import text
 from analysis.scatter import INDEPENDENT, Needed
-
-_WIDTH = 80
-_TOO_LONG = "over 24 h"
 
 
 def as_json(found: Power | Rehearsal) -> str:
@@ -33,8 +30,7 @@ def power(found: Power) -> str:
         parts.append(_wrapped(_reason(why, own) for why in reasons))
         if any(each.margin is not None for each in own):
             parts.append(_margins_table(found, own))
-    parts.append(_wrapped(_power_notes(found)))
-    return "\n\n".join("\n".join(part) for part in parts if part)
+    return _joined([*parts, _wrapped(_power_notes(found))])
 
 
 def rehearsal(found: Rehearsal) -> str:
@@ -46,35 +42,31 @@ def rehearsal(found: Rehearsal) -> str:
         rows = [["", "better", "worse", "same", "open", "found" if effect else "false alarms"]]
         own = [tally for tally in found.tallies if tally.effect == effect]
         longest = max(len(write.plain(tally.stream, 20)) for tally in own)
-        previous = ""
-        for tally in own:
-            stream = "" if tally.stream == previous else write.plain(tally.stream, 20)
-            metric = write.metric_word(tally.metric)
-            rows.append([f"{stream:{longest}}  {metric}", *_shares(tally)])
-            previous = tally.stream
+        for stream, tallies in groupby(own, key=lambda tally: write.plain(tally.stream, 20)):
+            for name, tally in zip(chain([stream], repeat("")), tallies, strict=False):
+                metric = write.metric_word(tally.metric)
+                rows.append([f"{name:{longest}}  {metric}", *_shares(tally)])
         parts.append([title, *_table(rows)])
-    parts.append(_wrapped(found.about))
-    return "\n\n".join("\n".join(part) for part in parts)
+    return _joined([*parts, _wrapped(found.about)])
 
 
 def _power_table(own: Sequence[MetricPower]) -> list[str]:
     rows = [["", "finds", *(f"{d:.0%}" for d in DIFFERENCES), "deff"]]
     for each in own:
-        finds = write.DASH if each.detectable is None else write.share(each.detectable)
         needed = each.needed or [None] * len(DIFFERENCES)
-        rows.append([each.metric, finds, *map(_time, needed), _factor(each.design_effect)])
+        factor = each.design_effect
+        deff = write.DASH if factor is None else write.number(factor, write.decimals(factor, 2))
+        rows.append([each.metric, write.share(each.detectable), *map(_time, needed), deff])
         if any(needed.requests for needed in each.needed):
-            rows.append(["", "", *(_requests(n) for n in each.needed), ""])
+            counts = ("" if n.requests is None else write.count(n.requests) for n in each.needed)
+            rows.append(["", "", *counts, ""])
     return _table(rows)
 
 
 def _margins_table(found: Power, own: Sequence[MetricPower]) -> list[str]:
     def marked(needed: Needed | None) -> str:
-        is_met = (
-            needed is not None
-            and needed.measured_s is not None
-            and needed.measured_s <= found.measured_s * 1.001
-        )
+        takes_s = needed.measured_s if needed else None
+        is_met = takes_s is not None and takes_s <= found.measured_s * 1.001
         return _time(needed) + (" ✓" if is_met else "  ")
 
     rows = [["guarded", "margin", "equal arms are same  ", "margin is found  "]]
@@ -118,11 +110,8 @@ def _shares(tally: Tally) -> list[str]:
     shares = [write.share(n / tally.runs) for n in calls]
     if tally.hits is None:
         return [*shares, write.DASH]
-    bound = (
-        f"at least {write.share(tally.at_least)}"
-        if tally.effect
-        else f"at most {write.share(tally.at_most)}"
-    )
+    at = f"at least {write.share(tally.at_least)}"
+    bound = at if tally.effect else f"at most {write.share(tally.at_most)}"
     return [*shares, f"{write.share(tally.hits / tally.runs)} ({bound})"]
 
 
@@ -130,16 +119,8 @@ def _time(needed: Needed | None) -> str:
     if needed is None:
         return write.DASH
     if needed.measured_s is None:
-        return _TOO_LONG
+        return "over 24 h"
     return write.duration(60 * math.ceil(needed.measured_s / 60 - 1e-3))
-
-
-def _requests(needed: Needed) -> str:
-    return "" if needed.requests is None else write.count(needed.requests)
-
-
-def _factor(value: float | None) -> str:
-    return write.DASH if value is None else write.number(value, write.decimals(value, 2))
 
 
 def _reason(why: str, own: Sequence[MetricPower]) -> str:
@@ -149,12 +130,12 @@ def _reason(why: str, own: Sequence[MetricPower]) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Line up columns: the first to the left, the others to the right."""
-    return aligned([[*row, ""] for row in rows])
+    return text.aligned([[*row, ""] for row in rows])
 
 
 def _wrapped(sentences: Iterable[str]) -> list[str]:
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(write.plain(sentence, 600), _WIDTH, subsequent_indent="  ")
-    ]
+    return text.wrapped(sentences, 80)
+
+
+def _joined(parts: Iterable[Sequence[str]]) -> str:
+    return "\n\n".join("\n".join(part) for part in parts if part)

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analysis.differences import is_kind
-from analysis.render import capacity
 from analysis.render import format as write
 from analysis.results.comparison import Difference
 from analysis.results.report import Report
-from analysis.results.run import Percentile, RunInfo, RunValues
+from analysis.results.run import Percentile, RunInfo
 from analysis.results.values import Call, Measure
 
 LATENCY: dict[Measure, str] = {
@@ -23,24 +23,40 @@ GATE_WORDS: dict[Call, str] = {
     "undecided": "? undecided",
     "refused": f"{write.DASH} no verdict",
 }
-_GATE_STATES = {"worse": ("✗", "FAIL"), "same": ("✓", "PASS")}
+_STATES = {
+    "regression": {"worse": "✗ FAIL", "same": "✓ PASS"},
+    "capacity": {"met": "✓ Capacity found", "broken": "✗ No rate keeps the SLO"},
+}
+"""What a question calls a state in words of its own."""
+_FAR = 9.0
+"""Stands for where an unbounded interval ends, far beyond the axis."""
 NOT_TO_BE_RELIED_ON = "This run cannot be trusted; its numbers are shown for diagnosis only."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """An interval on an axis from -1 to 1 with 0, no difference, in the middle.
+class Table(NamedTuple):
+    """Words in rows: the first `left` columns name the row, and the last may say what was found.
 
-    Latency is on a log axis, so that half and double lie equally far out. An end at -1 or 1 goes
-    on beyond the drawing where `open_low` or `open_high` says so. `margin` is the half-width of
-    what does not matter.
+    A line break in a word begins a second, smaller line. `calls` colour the second column.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    ends_in_words: bool = True
+    left: int = 1
+    calls: tuple[str, ...] = ()
+
+
+class Drawing(NamedTuple):
+    """An interval on an axis drawn from -1 to 1, with no difference in the middle.
+
+    Latency is on a log axis, so that half and double lie equally far out. What lies beyond the axis
+    is not drawn but as an open end. `margin` is the half-width of what does not matter.
     """
 
     value: float
     low: float
     high: float
-    open_low: bool
-    open_high: bool
     margin: float | None
 
 
@@ -61,62 +77,15 @@ class Row:
     drawing: Drawing | None
 
 
-def state(report: Report) -> tuple[str, str]:
+def state(report: Report) -> str:
     """Give the verdict's sign and its word; a gate's are PASS and FAIL."""
     found = report.verdict.state
-    if report.question == "regression" and found in _GATE_STATES:
-        return _GATE_STATES[found]
-    if report.capacity is not None and found in capacity.STATES:
-        return capacity.STATES[found]
-    return write.STATE_SYMBOLS[found], write.STATE_WORDS[found]
+    return _STATES.get(report.question, {}).get(found, write.STATE_WORDS[found])
 
 
 def shade(report: Report, found: str) -> str:
     """Name what colours a state or a call; what passes a gate is as good as what meets an SLO."""
     return "met" if report.question == "regression" and found == "same" else found
-
-
-def run_metrics(report: Report) -> tuple[str, ...]:
-    """List the metrics of which each of several runs gives a number."""
-    return tuple(report.runs[0].values) if report.runs else ()
-
-
-def run_value(run: RunValues, metric: str) -> str:
-    """Write one run's number."""
-    value = run.values.get(metric)
-    return write.share(value) if metric == "error_rate" else write.latency(value)
-
-
-def runs(report: Report) -> capacity.Table:
-    """Line up the numbers of each of several runs."""
-    metrics = run_metrics(report)
-    rows = tuple(
-        (
-            f"{write.plain(run.run)}\n{run.started_at}",
-            write.plain(run.arm, 24),
-            write.count(run.requests),
-            *(run_value(run, metric) for metric in metrics),
-        )
-        for run in report.runs
-    )
-    head = ("run", "arm", "requests", *map(write.metric_word, metrics))
-    caption = f"The numbers that each run gives: {LATENCY[judged(report)]}, and failures"
-    return capacity.Table(caption, head, rows, ends_in_words=False, left=2)
-
-
-def run_sentences(report: Report) -> tuple[str, ...]:
-    """List each metric's numbers side by side, in the order of the runs."""
-    sides = dict.fromkeys(run.arm for run in report.runs)
-    return tuple(
-        f"{write.metric_word(metric)}, run by run: "
-        + "; ".join(
-            f"{write.name(side)} "
-            + ", ".join(run_value(run, metric) for run in report.runs if run.arm == side)
-            for side in sides
-        )
-        + "."
-        for metric in run_metrics(report)
-    )
 
 
 def subject(report: Report) -> dict[str, str]:
@@ -216,21 +185,16 @@ def _row(difference: Difference, span: float) -> Row:
     )
 
 
-def _axis(difference: Difference) -> tuple[float | None, float | None, float | None, float | None]:
+def _axis(difference: Difference) -> list[float | None]:
     """Place value, low, high and margin on an additive axis: log for latency, plain for shares."""
-
-    def log(ratio: float | None) -> float | None:
-        return math.log(ratio) if ratio is not None and ratio > 0 else None
-
-    if difference.unit == "ms":
-        e, m = difference.ratio, difference.margin
-        if e is None:
-            return None, None, None, None
-        return log(e.value), log(e.interval.low), log(e.interval.high), log(1 + (m or 0)) or None
-    e = difference.difference
-    if e is None:
-        return None, None, None, None
-    return e.value, e.interval.low, e.interval.high, difference.margin
+    estimate = difference.ratio if difference.unit == "ms" else difference.difference
+    if estimate is None:
+        return [None] * 4
+    ends = [estimate.value, estimate.interval.low, estimate.interval.high]
+    if difference.unit == "share":
+        return [*ends, difference.margin]
+    logs = [math.log(ratio) if ratio is not None and ratio > 0 else None for ratio in ends]
+    return [*logs, math.log1p(difference.margin) if difference.margin else None]
 
 
 def _span(differences: list[Difference]) -> float:
@@ -241,21 +205,10 @@ def _span(differences: list[Difference]) -> float:
 
 
 def _drawing(difference: Difference, span: float) -> Drawing | None:
-    value, low, high, margin = _axis(difference)
+    value, low, high, margin = (None if x is None else x / span for x in _axis(difference))
     if value is None:
         return None
-
-    def clip(x: float) -> float:
-        return max(-1.0, min(1.0, x / span))
-
-    return Drawing(
-        value=clip(value),
-        low=-1.0 if low is None else clip(low),
-        high=1.0 if high is None else clip(high),
-        open_low=low is None or low < -span,
-        open_high=high is None or high > span,
-        margin=None if margin is None else clip(margin),
-    )
+    return Drawing(value, -_FAR if low is None else low, _FAR if high is None else high, margin)
 
 
 def smoothed_sentence(shown: tuple[Row, ...]) -> str:
@@ -269,24 +222,24 @@ def smoothed_sentence(shown: tuple[Row, ...]) -> str:
     )
 
 
-def smoothed(shown: tuple[Row, ...], level: str) -> capacity.Table:
+def smoothed(shown: tuple[Row, ...], level: str) -> Table:
     """Line up the smoothed percentiles that stand beside those of the rows."""
     rows = tuple(
         (
             f"{row.label} over {write.DASH.join(map(write.quantile, found.band))}",
             change.value,
             change.interval_unit,
-            f"conflict with {row.label}: {found.conflict}" if found.conflict else "",
+            "disagrees" if found.conflict else "",
         )
         for row in shown
         if (found := row.source.smoothed)
         for change in (write.ratio_change(found.ratio) or write.NO_CHANGE,)
     )
     caption = "Change of each percentile smoothed over a band of its neighbours"
-    return capacity.Table(caption, ("smoothed", "change", f"{level} interval", ""), rows)
+    return Table(caption, ("smoothed", "change", f"{level} interval", ""), rows)
 
 
-def behind(shown: tuple[Row, ...]) -> capacity.Table:
+def behind(shown: tuple[Row, ...]) -> Table:
     """Line up what the findings rest on."""
     rows = tuple(
         (
@@ -302,15 +255,18 @@ def behind(shown: tuple[Row, ...]) -> capacity.Table:
         "Requests beyond the percentile (or failed), the two-sided p-value, the same after Holm, "
         "and the autocorrelation of the windows"
     )
-    return capacity.Table(caption, head, rows, ends_in_words=False, left=2)
+    return Table(caption, head, rows, ends_in_words=False, left=2)
 
 
 def notes(shown: tuple[Row, ...]) -> tuple[str, ...]:
-    """Say why rows have no call; rows with the same reason share a line."""
+    """Say why rows have no call, or what contradicts it; rows with the same reason share a line."""
     labels: dict[str, list[str]] = {}
     for row in shown:
-        if row.source.reason:
-            labels.setdefault(row.source.reason, []).append(row.label)
+        found = row.source.smoothed
+        conflict = f"its smoothed change disagrees: {found.conflict}" if found else None
+        for said in (row.source.reason, conflict if found and found.conflict else None):
+            if said:
+                labels.setdefault(said, []).append(row.label)
     return tuple(f"{', '.join(named)}: {reason}" for reason, named in labels.items())
 
 

@@ -1,19 +1,20 @@
 """What does the terminal show? The table first, the verdict last, next to the prompt."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
 from rich.cells import cell_len, chop_cells
 
-from analysis.render import answers, capacity, slo, tables
+from analysis.render import answers, capacity, runs, slo, tables
 from analysis.render import format as write
-from analysis.results.capacity import Capacity
 from analysis.results.report import Report
 
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
-_CALL_COLOURS = {"better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED}
-_SLO_COLOURS = {"met": _GREEN, "broken": _RED, "undecided": _YELLOW}
+_CALL_COLOURS = {
+    "better": _GREEN, "worse": _RED, "undecided": _YELLOW, "untrusted": _RED,
+    "met": _GREEN, "broken": _RED,
+}  # fmt: skip
 _CHECK_COLOURS = {"ok": _GREEN, "warn": _YELLOW, "fail": _RED}
 
 
@@ -33,73 +34,40 @@ def _parts(report: Report, width: int) -> Iterator[list[str]]:
         yield from _comparison(report, arm, baseline, width)
     if report.slo:
         yield _slo(report, width)
-        yield [line for note in slo.notes(report) for line in _wrap(note, width)]
+        yield wrapped(slo.notes(report), width)
     if report.differences:
         yield _wrap(tables.margins_sentence(report), width)
-    beside = (*answers.streaming_sentences(report), answers.cold_sentence(report))
-    yield [line for said in beside for line in _wrap(said, width)]
-    yield [line for said in tables.run_sentences(report) for line in _wrap(said, width)]
-    if report.capacity is not None:
-        yield from _capacity(report.capacity, width)
+    yield wrapped((*answers.streaming_sentences(report), answers.cold_sentence(report)), width)
+    yield wrapped(runs.listed(report), width)
+    if found := report.capacity:
+        for table in (capacity.rates(found), capacity.peaks(found), capacity.limits(found)):
+            if table is not None:
+                yield _plain_table(table, width)
+        yield wrapped(capacity.sizing_sentences(found), width)
     yield _trust(report, width)
-    said = (
-        *answers.agreement_sentences(report.answers),
-        answers.errors_sentence(report),
-        answers.cost_sentence(report),
-    )
-    yield [line for sentence in said for line in _wrap(sentence, width)]
-    yield from _cloudwatch(report, width)
+    said = answers.errors_sentence(report), answers.cost_sentence(report)
+    yield wrapped((*answers.agreement_sentences(report.answers), *said), width)
+    if (counted := answers.cloudwatch(report)) is not None:
+        head = ("", "records", "counted", *counted.head[3:-1], "service")  # 80 cells hold these
+        yield _wrap(counted.caption, width) + _plain_table(counted._replace(head=head), width)
+    yield wrapped(report.cloudwatch.notes if report.cloudwatch else (), width)
     yield _verdict(report, width)
-
-
-def _cloudwatch(report: Report, width: int) -> Iterator[list[str]]:
-    if (table := answers.cloudwatch(report)) is not None:
-        head = ("", "records", "counted", *table.head[3:-1], "service")  # 80 cells hold these
-        yield [*_wrap(table.caption, width), *_plain_table(table._replace(head=head), width)]
-    notes = report.cloudwatch.notes if report.cloudwatch else ()
-    yield [line for note in notes for line in _wrap(note, width)]
-
-
-def _plain_table(table: capacity.Table, width: int) -> list[str]:
-    shown = [list(table.head), *(list(row) for row in table.rows)]
-    lines = aligned(shown)
-    return [piece for line in lines for piece in _wide(line, width)]
-
-
-def _capacity(found: Capacity, width: int) -> Iterator[list[str]]:
-    for table in (capacity.rates(found), capacity.peaks(found), capacity.limits(found)):
-        if table is not None:
-            yield _plain_table(table, width)
-    yield [line for said in capacity.sizing_sentences(found) for line in _wrap(said, width)]
-
-
-def _wide(line: str, width: int) -> list[str]:
-    return [line.rstrip()] if cell_len(line.rstrip()) <= width else _wrap(line, width)
 
 
 def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator[list[str]]:
     shown = tables.rows(report, arm, tables.judged(report), "outcome")
-    service = tables.beside(report, arm)
-    level = tables.level(report)
-    title = f"{write.name(arm)} against {write.name(baseline)}: "
-    title += tables.LATENCY[tables.judged(report)]
-    yield _wrap(title, width) + _table(shown, baseline, arm, level, width)
+    measure = tables.LATENCY[tables.judged(report)]
+    title = _wrap(f"{write.name(arm)} against {write.name(baseline)}: {measure}", width)
+    yield title + _table(shown, baseline, arm, tables.level(report), width)
+    guarded = {row.source.metric for row in shown if row.source.margin is not None}
+    service = [
+        f"{row.label} {row.baseline} → {row.arm}" + (f" ({row.change.value})" if row.change else "")
+        for row in tables.beside(report, arm)
+        if not guarded or row.source.metric in guarded
+    ]
     if service:
-        guarded = {row.source.metric for row in shown if row.source.margin is not None}
-        values = ", ".join(
-            f"{row.label} {row.baseline} → {row.arm}"
-            + (f" ({row.change.value})" if row.change else "")
-            for row in service
-            if not guarded or row.source.metric in guarded
-        )
-        yield _wrap(f"Service time: {values}", width)
-    if summary := tables.smoothed_sentence(shown):
-        values = ", ".join(
-            f"{of} {change} ({interval.removesuffix('%')})" + (f" [{conflict}]" if conflict else "")
-            for of, change, interval, conflict in tables.smoothed(shown, level).rows
-        )
-        yield _wrap(f"{summary}: {values}", width)
-    yield [line for note in tables.notes(shown) for line in _wrap(note, width)]
+        yield _wrap(f"Service time: {', '.join(service)}", width)
+    yield wrapped(tables.notes(shown), width)
 
 
 def _table(
@@ -111,40 +79,49 @@ def _table(
         label = "errors" if row.source.metric == "error_rate" else row.label
         word = row.word.replace("no difference that matters", "same")
         rows.append([label, row.baseline, row.arm, change.value, change.interval, word])
+
     for most in (12, 8, 4):
-        names = [
-            write.plain(name, most if name.isascii() else most // 2) for name in (baseline, arm)
-        ]
-        table = [["", *names, "change", f"{level} interval", ""], *rows]
+        short = (write.plain(n, most if n.isascii() else most // 2) for n in (baseline, arm))
+        table = [["", *short, "change", f"{level} interval", ""], *rows]
         if sum(_widths(table)) + 2 * 5 <= width:
             break
     return aligned(table, ["", *(_CALL_COLOURS.get(row.source.call, "") for row in shown)])
 
 
 def _slo(report: Report, width: int) -> list[str]:
-    shown = slo.rows(report)
-    table = [["SLO", "found", "missed", "90% interval", "may", ""]]
+    shown = slo.table(report).rows
     for most in (24, 12, 6):
-        table[1:] = [
-            [f"{write.plain(row.source.arm, most)} {row.asks}", row.value, row.missed,
-             row.interval, row.allowed, row.word.replace("cannot tell yet", "open")]
-            for row in shown
-        ]  # fmt: skip
+        table = [["SLO", "found", "missed", "90% interval", "may", ""]]
+        for asks, finding, _, value, missed, interval, allowed in shown:
+            arm, limit = asks.split("\n")
+            word = finding.replace("cannot tell yet", "open")
+            asked = f"{write.plain(arm, most)} {limit}"
+            table.append([asked, value, missed.split("\n")[0], interval, allowed, word])
         if sum(_widths(table)) + 2 * 5 <= width:
             break
-    lines = aligned(table, ["", *(_SLO_COLOURS.get(row.source.call, "") for row in shown)])
+    colours = ["", *(_CALL_COLOURS.get(each.call, "") for each in report.slo)]
+    places = ["whole run", *(row[2] for row in shown)]
     return [
-        piece
-        for line, where in zip(lines, ["", *(row.where for row in shown)], strict=True)
-        for piece in ([line] if where in ("", "whole run") else [line, f"  {where}"])
+        line
+        for row, where in zip(aligned(table, colours), places, strict=True)
+        for line in (row, *([] if where == "whole run" else [f"  {where}"]))
     ]
 
 
-def _widths(table: list[list[str]]) -> list[int]:
-    return [max(cell_len(line[i]) for line in table) for i in range(len(table[0]))]
+def _plain_table(table: tables.Table, width: int) -> list[str]:
+    lines = (line.rstrip() for line in aligned([table.head, *table.rows]))
+    return [
+        piece
+        for line in lines
+        for piece in ([line] if cell_len(line) <= width else _wrap(line, width))
+    ]
 
 
-def aligned(table: list[list[str]], colours: Iterable[str] = repeat("")) -> list[str]:
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+
+
+def aligned(table: Sequence[Sequence[str]], colours: Iterable[str] = repeat("")) -> list[str]:
     """Line up a table: the first column to the left, the last as it is, the rest to the right."""
     cells = _widths(table)
     lines = []
@@ -160,8 +137,9 @@ def _trust(report: Report, width: int) -> list[str]:
         return []
     marks = [f"{write.CHECK_SYMBOLS[c.state]} {write.plain(c.title)} " for c in report.checks]
     lines = _fill(["Trust: ", *marks], width)
+    said_last = report.verdict.context
     for check in report.checks:
-        if check.state != "ok":
+        if check.state != "ok" and f"{check.finding}." not in said_last:
             said = f"{write.CHECK_SYMBOLS[check.state]} {check.title}: {write.check_words(check)}"
             lines += [_paint(line, _CHECK_COLOURS[check.state]) for line in _wrap(said, width)]
     return lines
@@ -171,7 +149,7 @@ def _verdict(report: Report, width: int) -> list[str]:
     lines = []
     if report.verdict.validity == "SUSPECT":
         lines.append(_paint("Suspect: see the checks marked ! above.", _YELLOW))
-    colour = {**_CALL_COLOURS, **_SLO_COLOURS}.get(report.verdict.state, "")
+    colour = _CALL_COLOURS.get(report.verdict.state, "")
     sentence = _wrap(report.verdict.sentence, width)
     lines += [_paint(_paint(line, colour), _BOLD) for line in sentence]
     return lines + _wrap(" ".join(report.verdict.context), width)
@@ -179,6 +157,11 @@ def _verdict(report: Report, width: int) -> list[str]:
 
 def _paint(text: str, code: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+def wrapped(sentences: Iterable[str], width: int) -> list[str]:
+    """Break sentences of foreign text into lines of at most `width` terminal cells."""
+    return [line for said in sentences for line in _wrap(said, width)]
 
 
 def _wrap(text: str, width: int) -> list[str]:

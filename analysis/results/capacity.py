@@ -46,13 +46,18 @@ class RateFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeMade:
-    """One probe: a run of its own. `left_out` says why it does not count, where it does not."""
+    """One probe: a run of its own. `left_out` says why it does not count, where it does not.
+
+    `value_ms` is the first latency that the SLO limits, `None` without one or where failures reach
+    it.
+    """
 
     run: str
     rate_rps: float
     measured_s: float
     achieved_rps: float
     requests: int
+    value_ms: float | None = None
     left_out: str | None
 
 

@@ -4,6 +4,7 @@ A missing number is `None` with a reason beside it, never a number that looks li
 Times are in milliseconds, shares are fractions of 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,3 +34,13 @@ class Estimate:
     value: float
     interval: Interval
     interval_90: Interval
+
+
+def estimate(value: float, ends: Callable[[float], tuple[float, float]]) -> Estimate:
+    """Give an estimate with its intervals; `ends` gives the two of a level."""
+
+    def interval(level: float) -> Interval:
+        low, high = ends(level)
+        return Interval(low=low, high=high, level=level)
+
+    return Estimate(value=value, interval=interval(0.95), interval_90=interval(0.90))

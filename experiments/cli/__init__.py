@@ -7,6 +7,7 @@ stdout carries the result, stderr everything else. Exit codes: 0 good, 1 the ver
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from importlib import metadata
@@ -56,18 +57,22 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; any command takes it, at any place.")
+    ] = False,
 ) -> None:
     """Hold the options that stand before a command."""
 
 
 def main() -> None:
     """Run the command line, and turn every failure into a message and an exit code."""
-    debug = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which ends it as Ctrl-C does
     # A message must not fail because the terminal cannot show a sign of it.
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
-        code = app(standalone_mode=False)
+        code = app(words, standalone_mode=False)
     except _WRONG_USAGE as error:
         error.show()
         code = error.exit_code
@@ -81,7 +86,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141  # what a shell gives for SIGPIPE: not a verdict
     except Exception as error:  # noqa: BLE001 - the last resort, for exit code 70
-        if debug:
+        if "--debug" in sys.argv:
             sys.stderr.write(without_secrets(traceback.format_exc()))
         text, code = _explain(error)
         typer.echo(f"abreast: {text}", err=True)
@@ -98,7 +103,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         where = error.filename or "A file could not be written"
         return (
             f"{where}: {os.strerror(error.errno)}.\n"
-            "Mend that; `abreast report RUN` then judges what was recorded.",
+            "Mend that, or give another place. What a run recorded is kept, and `abreast report "
+            "RUN` judges it.",
             AbreastError.exit_code,
         )
     return (

@@ -23,10 +23,10 @@ from experiments.invocation import first_requests, prediction_selector
 from experiments.payloads import Payload
 from experiments.plan import Plan
 from experiments.policy import minimal_policy
-from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe, resource_id
+from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
 from experiments.sagemaker.first_answer import first_answers, objection
 from experiments.sagemaker.identity import identify
-from experiments.sagemaker.inspect import invocations, scalable_targets
+from experiments.sagemaker.inspect import invocations, scaling
 from experiments.sagemaker.invoke import boto3_transport
 from experiments.sagemaker.redacted import said, without_secrets
 from experiments.sagemaker.wire import Wire
@@ -125,12 +125,7 @@ def _cost(known: Known) -> Finding:
 
 
 def _scaling(known: Known) -> Finding:
-    named = [arm.request.inference_component_name for arm in known.plan.arms.values()]
-    resources = [resource_id(known.plan.endpoint.name, variant) for variant in known.variants]
-    resources += [f"inference-component/{name}" for name in named if name]
-    if not resources:
-        return Finding("Scaling", "skip", "the endpoint's variants are not known")
-    return judge.scaling(scalable_targets(known.plan.endpoint, resources))
+    return scaling(known.plan, known.facts)
 
 
 def _traffic(known: Known) -> Finding:
@@ -147,7 +142,7 @@ def _answers(known: Known) -> Finding:
     plan, good, slow, against = known.plan, [], [], []
     select = prediction_selector(plan.answers)
     transport = boto3_transport(plan.endpoint, slots=1)
-    for who, *_, started_ns, reply in first_answers(plan, known.bodies, transport, names_arms=True):
+    for who, *_, started_ns, reply in first_answers(plan, known.bodies, transport):
         if (found := objection(plan, known.path, select, who, reply)) is not None:
             against.append(found)
         elif reply.outcome == "ok":

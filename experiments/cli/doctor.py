@@ -1,6 +1,7 @@
 """`doctor`: what may spoil a run, checked before it is paid for."""
 
 import json
+import sys
 import textwrap
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import Debug, Overrides, PlanName
+from experiments.cli.options import Overrides, PlanName
 from experiments.errors import AbreastError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def doctor(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the findings and the policy as JSON.")
     ] = False,
-    debug: Debug = False,
 ) -> None:
     """Check account, endpoint and machine before a run; it sends one request to each arm.
 
@@ -45,7 +45,7 @@ def doctor(
     from experiments.reach import reach
 
     path = find(plan)
-    known = checks.Known(plan=load(path, overrides), path=path, debug=debug)
+    known = checks.Known(plan=load(path, overrides), path=path, debug="--debug" in sys.argv)
     with ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="abreast-")))
         reachable = stack.enter_context(

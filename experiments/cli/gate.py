@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from experiments.cli.judging import (
-    exit_code,
-    fail_codes,
-    near,
-    print_report,
-    read_runs,
-    say,
-)
-from experiments.cli.options import (
-    ALL,
-    AllowDifferent,
-    AsJson,
-    Debug,
-    FailOn,
-    Quiet,
-    RunPaths,
-)
+from experiments.cli.judging import answer, near, read_runs, say
+from experiments.cli.options import ALL, AllowDifferent, AsJson, FailOn, Quiet, RunPaths
 from experiments.cli.shown import run_summary
 from experiments.errors import AbreastError
 
@@ -49,26 +34,25 @@ class SeveralAfterAgainst(TyperCommand):
             for name in option.opts
         }  # fmt: skip
         spread: list[str] = []
-        last = ""
-        was_seen = False
+        was_seen, last = False, ""
         for word in args:
             option, _, value = word.partition("=")
-            if not word.startswith("-") and last == "--against":
-                spread += ["--against", word]
-            elif not word.startswith("-") and last in with_value:
+            if option == "--against":
+                was_seen, last = True, option
+                spread += [option, value] if value else []
+            elif word.startswith("-"):
                 spread.append(word)
-                last = ""
-            elif not word.startswith("-") and was_seen:
+                last = word
+            elif last == "--against":
+                spread += [last, word]
+            elif was_seen and last not in with_value:
                 raise AbreastError(
                     f"{word}: stands behind another option, and could be of either side.",
                     "Give the baseline's runs first, and the candidate's right after --against.",
                 )
-            elif option == "--against":
-                was_seen, last = True, option
-                spread += ["--against", value] if value else []
             else:
                 spread.append(word)
-                last = word if word.startswith("-") else ""
+                last = ""
         if was_seen and "--against" not in spread:
             raise AbreastError("--against requires an argument: the candidate's runs.")
         return super().parse_args(ctx, spread)
@@ -76,7 +60,7 @@ class SeveralAfterAgainst(TyperCommand):
 
 def regression(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[BASELINE...]", help="The baseline's runs.")
+        list[Path] | None, typer.Argument(metavar="BASELINE", help="The baseline's runs.")
     ] = None,
     against: Annotated[
         list[Path], typer.Option(metavar="CANDIDATE...", help="The candidate's runs.")
@@ -95,7 +79,6 @@ def regression(
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge whether a release got slower: the candidate's runs against the baseline's.
 
@@ -111,7 +94,6 @@ def regression(
     from analysis import render
     from experiments import baseline
 
-    codes = fail_codes(fail_on)
     if last is not None and baseline_store is None:
         raise AbreastError("--last goes with --baseline-store.", "Leave it out, or give the store.")
     before = list(runs or [])
@@ -129,8 +111,7 @@ def regression(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         render.write(report, out)
-    print_report(report, out, as_json=as_json, quiet=quiet)
-    raise typer.Exit(exit_code(report, codes))
+    raise answer(report, out, fail_on, as_json=as_json, quiet=quiet)
 
 
 @baselines.command("add")
@@ -141,7 +122,6 @@ def add_baseline(
         str | None, typer.Option(help="The arm whose runs are kept, where runs of one arm differ.")
     ] = None,
     allow_different: AllowDifferent = [],  # noqa: B006 - typer copies it
-    debug: Debug = False,
 ) -> None:
     """Keep a copy of accepted runs, which must be trusted and made like those in the store.
 
@@ -172,13 +152,13 @@ def _bad_verdict(folder: Path) -> list[str]:
     """Say what the report of a run that is to be a baseline has against it, if it has one."""
     try:
         verdict = json.loads((folder / "report.json").read_text(encoding="utf-8"))["verdict"]
-    except (OSError, ValueError, KeyError):
+        return [f"Note: its verdict was: {verdict['sentence']}"] if verdict["exit_code"] else []
+    except (OSError, ValueError, KeyError, TypeError):  # none, or of another version
         return []
-    return [f"Note: its verdict was: {verdict['sentence']}"] if verdict["exit_code"] else []
 
 
 @baselines.command("list")
-def list_baselines(store: Store = None, debug: Debug = False) -> None:
+def list_baselines(store: Store = None) -> None:
     """List the kept runs of every plan, and how much they differ."""
     from analysis.regression import spreads
     from analysis.render.format import counted
@@ -200,7 +180,6 @@ def list_baselines(store: Store = None, debug: Debug = False) -> None:
 def show_baseline(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A kept run's id.")],
     store: Store = None,
-    debug: Debug = False,
 ) -> None:
     """Show what a kept run holds, its subject and its conditions."""
     from experiments import baseline, run_folder
@@ -214,9 +193,8 @@ def show_baseline(
 
 @baselines.command("drop")
 def drop_baselines(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Kept runs' ids.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Kept runs' ids.")],
     store: Store = None,
-    debug: Debug = False,
 ) -> None:
     """Remove kept runs from their store."""
     from experiments import baseline

@@ -9,36 +9,23 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from experiments.errors import AbreastError, RunFolderError
+from experiments.cli.options import fail_codes
+from experiments.errors import RunFolderError
 
 if TYPE_CHECKING:
     from analysis.read import Run
     from analysis.results.report import Report
 
-_FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
 
-
-def fail_codes(kinds: str) -> set[int]:
-    """Read --fail-on.
-
-    Raises:
-        AbreastError: one of the kinds is not known.
-    """
-    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    for kind in wanted:
-        if kind not in _FAIL_ON:
-            raise AbreastError(
-                f'--fail-on: "{kind}" is not known.', "Give any of bad, untrusted, undecided."
-            )
-    return {_FAIL_ON[kind] for kind in wanted}
-
-
-def exit_code(report: "Report", fail_on: set[int]) -> int:
-    """Give the verdict's exit code, if it is one to fail on; tell GitHub Actions where it is."""
+def answer(
+    report: "Report", folder: Path | None, fail_on: str, *, as_json: bool, quiet: bool
+) -> typer.Exit:
+    """Print a report, tell GitHub Actions, and give the exit: the verdict's, if that is to fail."""
+    _print(report, folder, as_json=as_json, quiet=quiet)
     code = report.verdict.exit_code
-    code = code if code in fail_on else 0
+    code = code if code in fail_codes(fail_on) else 0
     _tell_github(report, fails=code != 0)
-    return code
+    return typer.Exit(code)
 
 
 def _tell_github(report: "Report", *, fails: bool) -> None:
@@ -71,7 +58,7 @@ def read_runs(paths: Iterable[Path]) -> "list[Run]":
     from analysis import read_run
     from analysis.read import JUDGED
     from experiments import run_folder, series
-    from experiments.accounts import finish
+    from experiments.accounts import finish_if_ended
 
     found = []
     for path in paths:
@@ -82,8 +69,7 @@ def read_runs(paths: Iterable[Path]) -> "list[Run]":
                 f"Judge it with `abreast capacity {path}`, and give runs at one rate here.",
             )
         for each in series.runs(folder) or (folder,):
-            if run_folder.read_manifest(each)["ended_as"] != "running":
-                finish(each)
+            finish_if_ended(each)
             found.append(read_run(each.path, JUDGED))
     return found
 
@@ -95,7 +81,7 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
     from analysis import judge, read_run, regression, render
     from analysis.read import JUDGED
     from experiments import run_folder
-    from experiments.accounts import finish
+    from experiments.accounts import finish_if_ended
 
     folder = run_folder.open_folder(path)
     manifest = run_folder.read_manifest(folder)
@@ -107,8 +93,7 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
         about = replace(judged.run, id=folder.run_id, ended_as=manifest["ended_as"])
         judged = replace(judged, run=about)
     else:
-        if manifest["ended_as"] != "running":
-            finish(folder)
+        finish_if_ended(folder)
         run = read_run(path, JUDGED)
         judged = compare_arms(run).report if compares else judge(run)
     if write:
@@ -116,7 +101,7 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
     return judged
 
 
-def print_report(report: "Report", folder: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _print(report: "Report", folder: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Print a report on stdout, and where its page is."""
     from analysis.render import json, text
 

@@ -7,12 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import (
-    AsJson,
-    Debug,
-    Overrides,
-    PlanOrRun,
-)
+from experiments.cli.options import AsJson, Overrides, PlanOrRun
 from experiments.errors import AbreastError, naming
 
 _COUNT_EVERY_S = 5.0
@@ -33,7 +28,6 @@ def power(
         Path | None, typer.Option(metavar="RUN", help="For a plan: as noisy as an earlier run.")
     ] = None,
     as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Say which differences can be found, and how long each takes: by a plan, or as in a run.
 
@@ -85,7 +79,6 @@ def simulate(
     runs: Annotated[int, typer.Option(min=20, max=10_000, help="How many of each kind.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other runs.")] = 1,
     as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Try a plan on arms of known truth: how often are equal ones told apart, how often others?
 

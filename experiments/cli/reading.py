@@ -7,27 +7,18 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.judging import (
-    exit_code,
-    fail_codes,
-    holds_several,
-    judge_folder,
-    near,
-    print_report,
-    read_runs,
-)
+from experiments.cli.judging import answer, holds_several, judge_folder, near, read_runs
 from experiments.cli.options import (
     ALL,
     AllowDifferent,
     AsJson,
-    Debug,
     FailOn,
     Overrides,
     PlanOrRun,
     Quiet,
     RunPath,
     RunPaths,
-)
+)  # fmt: skip
 from experiments.cli.rows import Format, write_rows
 from experiments.cli.shown import capture_summary, run_summary, summary
 from experiments.errors import AbreastError
@@ -39,7 +30,6 @@ def compare(
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge runs again from their records: which arm is faster, by how much, how sure.
 
@@ -51,15 +41,13 @@ def compare(
 
       abreast compare reports/*-ab-*
     """
-    codes = fail_codes(fail_on)
     if len(runs) == 1 and not holds_several(runs[0]):
         report = judge_folder(runs[0], compares=True)
     else:
         from analysis import compare_runs
 
         report = compare_runs(read_runs(runs), allowed=allow_different)
-    print_report(report, None, as_json=as_json, quiet=quiet)
-    raise typer.Exit(exit_code(report, codes))
+    raise answer(report, None, fail_on, as_json=as_json, quiet=quiet)
 
 
 def capacity(
@@ -67,7 +55,6 @@ def capacity(
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge a search again from its probes: how much an arm carries within its SLO, at what cost.
 
@@ -75,15 +62,13 @@ def capacity(
 
       abreast capacity reports/20260131-120000-capacity-1a2b
     """
-    codes = fail_codes(fail_on)
     report = judge_folder(run)
     if report.capacity is None:
         raise AbreastError(
             f"{run}: its plan asks for {report.question}, not for a capacity.",
             'Give the folder that `abreast run` made of a plan with question = "capacity".',
         )
-    print_report(report, None, as_json=as_json, quiet=quiet)
-    raise typer.Exit(exit_code(report, codes))
+    raise answer(report, None, fail_on, as_json=as_json, quiet=quiet)
 
 
 def report(
@@ -95,7 +80,6 @@ def report(
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge a run and write its reports into its folder, or list the runs of a folder.
 
@@ -105,7 +89,6 @@ def report(
 
       abreast report --index reports
     """
-    codes = fail_codes(fail_on)
     if index is not None and not index.is_dir():
         raise AbreastError(f"--index {index}: is no folder.", "Give a folder that holds runs.")
     if index is not None and run is None:
@@ -119,15 +102,13 @@ def report(
             "Give a RUN, or --index DIR with a folder that holds runs.",
         )
     judged = judge_folder(run, write=True)
-    print_report(judged, run, as_json=as_json, quiet=quiet)
-    raise typer.Exit(exit_code(judged, codes))
+    raise answer(judged, run, fail_on, as_json=as_json, quiet=quiet)
 
 
 def export(
     run: RunPath,
     as_: Annotated[Format, typer.Option("--as", help="How the rows are written.")] = "csv",
     to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; - is stdout.")] = Path("-"),
-    debug: Debug = False,
 ) -> None:
     """Write the requests of a run as a table: a row each, in milliseconds from the run's start.
 
@@ -174,7 +155,6 @@ def show(
         Path | None,
         typer.Option(metavar="DIR", help="For a run: data capture to join to its records."),
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Show a plan as it is understood, or what a run folder holds.
 

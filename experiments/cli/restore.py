@@ -6,20 +6,18 @@ from typing import Annotated
 import typer
 
 from experiments.cli.judging import say
-from experiments.cli.options import Debug
 from experiments.errors import AbreastError
 
 
 def restore(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; without one, all below --out."),
+        typer.Argument(metavar="RUN", help="A run folder; without one, all below --out."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("reports"),
     force: Annotated[
         bool, typer.Option("--force", help="Also where someone else changed the weights since.")
     ] = False,
-    debug: Debug = False,
 ) -> None:
     """Put back the endpoint's weights after a run that was killed.
 

@@ -5,24 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.judging import (
-    exit_code,
-    fail_codes,
-    judge_folder,
-    near,
-    print_report,
-    read_runs,
-    say,
-)
-from experiments.cli.options import (
-    ALL,
-    AsJson,
-    Debug,
-    FailOn,
-    Overrides,
-    PlanName,
-    Quiet,
-)
+from experiments.cli.judging import answer, judge_folder, near, read_runs, say
+from experiments.cli.options import ALL, AsJson, FailOn, Overrides, PlanName, Quiet, fail_codes
 from experiments.cli.shown import local_instances, summary
 from experiments.errors import ENDED_BADLY, AbreastError, naming
 from experiments.workers import LOOPBACK, PORT, Workers
@@ -58,7 +42,6 @@ def run(
     fail_on: FailOn = ALL,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Run an experiment, judge it, and write its report.
 
@@ -76,11 +59,11 @@ def run(
     from experiments import regression as gate
     from experiments.estimate import refuse_beyond_limits
     from experiments.invocation import first_requests, prediction_selector
-    from experiments.plan_file import find, load, text_as_run
+    from experiments.locust_process import Rig
+    from experiments.plan_file import find, load
     from experiments.progress import Progress
     from experiments.reach import check_endpoint
 
-    codes = fail_codes(fail_on)
     path = find(plan)
     loaded = load(path, overrides)
     if until_decided and loaded.question != "compare":
@@ -106,33 +89,23 @@ def run(
         instances = local_instances(loaded, path)
         return typer.echo(summary(loaded, len(bodies), instances, firsts) + looks)
     with Progress(quiet=quiet) as progress:
+        watch = Watch(loaded) if until_decided else None
+        rig = Rig(out=out, tell=progress.tell, judge=watch, web=web, workers=workers)
         if loaded.question == "regression":
-            folder = gate.make_runs(settings, path, overrides, out, progress.tell, web, workers)
+            folder = gate.make_runs(settings, path, overrides, rig)
         elif loaded.question == "capacity":
-            folder = search.measure(
-                loaded, path, overrides, out, progress.tell, judge_probes, web, workers, firsts
-            )
+            folder = search.measure(path, overrides, rig, judge_probes, firsts)
         else:
-            folder = launch.run(
-                loaded,
-                path,
-                text_as_run(path, overrides),
-                overrides,
-                out,
-                progress.tell,
-                judge=Watch(loaded) if until_decided else None,
-                web=web,
-                workers=workers,
-            )
+            folder = launch.run(path, overrides, rig)
     ended_badly = ENDED_BADLY.get(run_folder.read_manifest(folder)["ended_as"])
     if loaded.question == "regression" and len(loaded.arms) == 1:
-        code = _of_one_arm(folder.path, codes, as_json=as_json)
+        code = _of_one_arm(folder.path, fail_on, as_json=as_json)
     else:
-        code = _judged(folder.path, codes, as_json=as_json, quiet=quiet, must=ended_badly is None)
+        code = _judged(folder.path, fail_on, as_json=as_json, quiet=quiet, must=ended_badly is None)
     raise typer.Exit(ended_badly or code)
 
 
-def _judged(folder: Path, codes: set[int], *, as_json: bool, quiet: bool, must: bool) -> int:
+def _judged(folder: Path, fail_on: str, *, as_json: bool, quiet: bool, must: bool) -> int:
     """Judge what was made, and give its exit code; what ended badly `must` not be judged."""
     try:
         report = judge_folder(folder, write=True)
@@ -141,8 +114,12 @@ def _judged(folder: Path, codes: set[int], *, as_json: bool, quiet: bool, must: 
             raise
         say([f"Interrupted, so that it cannot be judged. {error.message}", near(folder)])
         return 0
-    print_report(report, folder, as_json=as_json, quiet=quiet)
-    return exit_code(report, codes)
+    except KeyboardInterrupt:
+        from experiments.accounts import kept
+
+        say([kept(folder)])
+        raise
+    return answer(report, folder, fail_on, as_json=as_json, quiet=quiet).exit_code
 
 
 def _workers(
@@ -163,7 +140,7 @@ def _workers(
     return Workers(expected=expected, bind_host=bind_host, port=port)
 
 
-def _of_one_arm(folder: Path, codes: set[int], *, as_json: bool) -> int:
+def _of_one_arm(folder: Path, fail_on: str, *, as_json: bool) -> int:
     """Say of runs of one arm, which are to be a baseline, where they are and what spoils them."""
     from analysis.regression import untrusted_runs
 
@@ -171,7 +148,7 @@ def _of_one_arm(folder: Path, codes: set[int], *, as_json: bool) -> int:
     typer.echo(near(folder), err=as_json)
     say(["One arm, so nothing to hold it against: see abreast baseline and regression."])
     say([refusal.sentence, *refusal.context] if refusal else [])
-    return refusal.exit_code if refusal and refusal.exit_code in codes else 0
+    return refusal.exit_code if refusal and refusal.exit_code in fail_codes(fail_on) else 0
 
 
 def _foreseen_runs(plan: "Plan", path: Path) -> tuple[str, ...]:
@@ -203,7 +180,6 @@ def serve(
         list[str], typer.Option(metavar="METRIC=LIMIT", help="For --truth: such as p99=300ms.")
     ] = [],  # noqa: B006 - typer copies it
     body_bytes: Annotated[int, typer.Option(min=0, help="For --truth: of each request.")] = 0,
-    debug: Debug = False,
 ) -> None:
     """Serve a SageMaker endpoint on this machine until Ctrl-C.
 

@@ -27,6 +27,7 @@ def summary(
     With the `instances` of each arm, as far as they are known, it says what that takes of them;
     `firsts` are the requests before each run's clock starts.
     """
+    from analysis.render.format import counted
     from experiments.estimate import takes
 
     traffic = plan.traffic
@@ -48,7 +49,7 @@ def summary(
         lines += [
             f"traffic    {traffic.routing}, {traffic.summary}, "
             f"{traffic.warmup:g} s warm-up, {traffic.measured_s:g} s measured",
-            f"requests   {requests}, from {payloads:,} payloads, "
+            f"requests   {requests}, from {counted(payloads, 'payload')}, "
             f"{traffic.concurrency:,} in flight at most",
         ]
     if firsts:
@@ -61,7 +62,7 @@ def summary(
     if instances is not None:
         lines.append(f"takes      {takes(plan, instances, firsts)}")
     if asked := plan.gate if plan.question == "regression" else plan.compare:
-        lines.append(f"guarded    {', '.join(_margin(*each) for each in asked.margins.items())}")
+        lines.append(f"guarded    {', '.join(_margin(*each) for each in asked.guarded.items())}")
     lines += [f"slo        {_asked(threshold)}" for threshold in plan.thresholds]
     return "\n".join(lines)
 
@@ -72,10 +73,12 @@ def _margin(metric: str, margin: float) -> str:
 
 
 def _of_a_search(plan: "Plan", payloads: int) -> str:
+    from analysis.render.format import counted
+
     search = plan.capacity_asked
     rates = f"at {search.ladder} req/s" if search.ladder else "for the highest rate, about twenty"
     return (
-        f"probes     {rates}, from {payloads:,} payloads: "
+        f"probes     {rates}, from {counted(payloads, 'payload')}: "
         f"each {plan.traffic.warmup:g} s warm-up and {search.probe:g} s or more measured"
     )
 

@@ -6,83 +6,52 @@ CloudWatch has others, too; the current AWS SDKs and the AWS CLI speak JSON with
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.local import autoscaling, cloudwatch, control_plane, identity
 from experiments.local.deployment import Deployment
 from experiments.local.http import Request, Response
-from experiments.local.service_error import ServiceError
+from experiments.local.service_error import ServiceError, invalid
 
-_Answer = Callable[[Mapping[str, Any], str, Deployment], dict[str, Any]]
-_Deployments = Callable[[str | None], Deployment]
-_OF_CLOUDWATCH = "GraniteServiceVersion20100801"
-
-
-class _Service(NamedTuple):
-    signed_for: str
-    operations: Mapping[str, _Answer]
-
-
-_SERVICES = {
-    "SageMaker": _Service(
-        "sagemaker",
-        {
-            "DescribeEndpoint": control_plane.describe_endpoint,
-            "DescribeEndpointConfig": control_plane.describe_endpoint_config,
-            "UpdateEndpointWeightsAndCapacities": control_plane.update_weights_and_capacities,
-        },
-    ),
-    "AnyScaleFrontendService": _Service(
-        "application-autoscaling",
-        {
-            "DescribeScalableTargets": autoscaling.describe_scalable_targets,
-            "DescribeScalingPolicies": autoscaling.describe_scaling_policies,
-            "DescribeScalingActivities": autoscaling.describe_scaling_activities,
-        },
-    ),
-    _OF_CLOUDWATCH: _Service(
-        "monitoring",
-        {
-            "GetMetricData": cloudwatch.get_metric_data,
-            "GetMetricStatistics": cloudwatch.get_metric_statistics,
-        },
-    ),
-    identity.SERVICE: _Service("sts", {}),
+_SIGNED_FOR = {
+    "SageMaker": "sagemaker",
+    "AnyScaleFrontendService": "application-autoscaling",
+    "GraniteServiceVersion20100801": "monitoring",
+    "STS": "sts",
 }
+_OPERATIONS: dict[str, Callable[[Mapping[str, Any], str, Deployment], dict[str, Any]]] = {
+    "SageMaker.DescribeEndpoint": control_plane.describe_endpoint,
+    "SageMaker.DescribeEndpointConfig": control_plane.describe_endpoint_config,
+    "SageMaker.UpdateEndpointWeightsAndCapacities": control_plane.update_weights_and_capacities,
+    "AnyScaleFrontendService.DescribeScalableTargets": autoscaling.describe_scalable_targets,
+    "AnyScaleFrontendService.DescribeScalingPolicies": autoscaling.describe_scaling_policies,
+    "AnyScaleFrontendService.DescribeScalingActivities": autoscaling.describe_scaling_activities,
+    "GraniteServiceVersion20100801.GetMetricData": cloudwatch.get_metric_data,
+    "GraniteServiceVersion20100801.GetMetricStatistics": cloudwatch.get_metric_statistics,
+}
+_NOT_READ = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 
 
-class Named(NamedTuple):
-    """An operation as a request calls it."""
-
-    service: str
-    operation: str
-
-    @property
-    def signed_for(self) -> str:
-        """The service that the request's signature must be for."""
-        service = _SERVICES.get(self.service)
-        return "sagemaker" if service is None else service.signed_for
-
-
-def named(request: Request) -> Named | None:
-    """Return which operation a request calls; `None`: it is not of these protocols.
+def named(request: Request) -> str | None:
+    """Return the service and operation that a request names; `None`: it is of no such protocol.
 
     Raises:
         ServiceError: it is of another protocol of CloudWatch's.
     """
     path = request.target.partition("?")[0]
-    if path == "/" and identity.is_asked(request):
-        return Named(identity.SERVICE, identity.OPERATION)
-    if path.startswith("/service/") or "x-www-form-urlencoded" in request.headers.get(
-        "content-type", ""
-    ):
+    is_form = "x-www-form-urlencoded" in request.headers.get("content-type", "")
+    if path == "/" and is_form and identity.is_asked(request):
+        return identity.CALLED
+    if path.startswith("/service/") or is_form:
         raise ServiceError(
             400, "UnknownOperationException", "Of CloudWatch's protocols, JSON is offered here."
         )
-    if path != "/":
-        return None
-    service, _, operation = request.headers.get("x-amz-target", "none").partition(".")
-    return Named(service, operation)
+    return request.headers.get("x-amz-target", "none") if path == "/" else None
+
+
+def signed_for(called: str | None) -> str:
+    """Return the service that the signature of a request must be for."""
+    return _SIGNED_FOR.get((called or "").partition(".")[0], "sagemaker")
 
 
 def _endpoint_named(asked: Any) -> str | None:
@@ -92,39 +61,38 @@ def _endpoint_named(asked: Any) -> str | None:
         resource = next((str(one).split("/") for one in resources if one), [])
         metric = asked.get("MetricDataQueries", [{}])[0].get("MetricStat", {}).get("Metric", asked)
         by_dimension = {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])}
-    except (ValueError, LookupError, AttributeError, TypeError):
+    except _NOT_READ:
         return None  # who answers says what is wrong with it
-    named = asked.get("EndpointName") or asked.get("EndpointConfigName")
-    return named or by_dimension.get("EndpointName") or (resource[1] if resource[1:] else None)
+    name = asked.get("EndpointName") or asked.get("EndpointConfigName")
+    return name or by_dimension.get("EndpointName") or (resource[1] if resource[1:] else None)
 
 
-def answer(called: Named, request: Request, account: str, deployment_of: _Deployments) -> Response:
+def answer(
+    called: str, request: Request, account: str, deployment_of: Callable[[str | None], Deployment]
+) -> Response:
     """Answer one call of an `account` about endpoints by name; an error is an answer, too."""
-    if called.service == identity.SERVICE:
+    if called == identity.CALLED:
         return identity.answer(account)
     headers = {"Content-Type": request.headers.get("content-type", "application/x-amz-json-1.1")}
     try:
         body, status = _answered(called, request, account, deployment_of), 200
     except ServiceError as error:
-        body = {"__type": error.code, "message": error.message}
-        status = error.status
-        if called.service == _OF_CLOUDWATCH:
+        body, status = {"__type": error.code, "message": error.message}, error.status
+        if signed_for(called) == "monitoring":
             headers["x-amzn-query-error"] = f"{error.code};Sender"
-    return Response(status=status, headers=headers, body=json.dumps(body).encode())
+    return Response(status, headers, json.dumps(body).encode())
 
 
 def _answered(
-    called: Named, request: Request, account: str, deployment_of: _Deployments
+    called: str, request: Request, account: str, deployment_of: Callable[[str | None], Deployment]
 ) -> dict[str, Any]:
-    service = _SERVICES.get(called.service)
-    operation = service.operations.get(called.operation) if service is not None else None
+    operation = _OPERATIONS.get(called)
     if operation is None:
-        known = ", ".join(name for one in _SERVICES.values() for name in one.operations)
+        known = ", ".join(name.partition(".")[2] for name in _OPERATIONS)
         raise ServiceError(
             400,
             "UnknownOperationException",
-            f"{called.service}.{called.operation} is not offered by this local endpoint, which "
-            f"answers {known}.",
+            f"{called} is not offered by this local endpoint, which answers {known}.",
         )
     try:
         asked = json.loads(request.body)
@@ -133,16 +101,6 @@ def _answered(
         each = ({**asked, "MetricDataQueries": [one]} for one in asked["MetricDataQueries"])
         found = [operation(one, account, deployment_of(_endpoint_named(one))) for one in each]
         return {"MetricDataResults": [one for own in found for one in own["MetricDataResults"]]}
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        raise ServiceError(
-            400,
-            "ValidationException",
-            f"{called.operation} cannot be read: {type(error).__name__}: {error}",
-        ) from None
+    except _NOT_READ as error:
+        operated = called.partition(".")[2]
+        raise invalid(f"{operated} cannot be read: {type(error).__name__}: {error}") from None

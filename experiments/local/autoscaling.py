@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.local import config
 from experiments.local.deployment import Deployment
-from experiments.local.service_error import ServiceError
+from experiments.local.service_error import invalid
 
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _METRIC = "SageMakerVariantInvocationsPerInstance"
@@ -36,26 +36,25 @@ def describe_scaling_policies(
 ) -> dict[str, Any]:
     """Answer DescribeScalingPolicies."""
     region = deployment.endpoint.region
-    policies = []
-    for name, resource, table in _scaled(asked, account, deployment):
-        policy = f"{name}-invocations"
-        if policy in asked.get("PolicyNames", [policy]):
-            arn = f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:local:policyName/{policy}"
-            policies.append(
-                {
-                    **resource,
-                    "PolicyARN": arn,
-                    "PolicyName": policy,
-                    "PolicyType": "TargetTrackingScaling",
-                    "TargetTrackingScalingPolicyConfiguration": {
-                        "TargetValue": table.invocations_per_instance,
-                        "PredefinedMetricSpecification": {"PredefinedMetricType": _METRIC},
-                    },
-                    "Alarms": [],
-                    "CreationTime": deployment.fleet.created_s,
-                }
-            )
-    return {"ScalingPolicies": policies}
+    arn = f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:local:policyName"
+    return {
+        "ScalingPolicies": [
+            {
+                **resource,
+                "PolicyARN": f"{arn}/{policy}",
+                "PolicyName": policy,
+                "PolicyType": "TargetTrackingScaling",
+                "TargetTrackingScalingPolicyConfiguration": {
+                    "TargetValue": table.invocations_per_instance,
+                    "PredefinedMetricSpecification": {"PredefinedMetricType": _METRIC},
+                },
+                "Alarms": [],
+                "CreationTime": deployment.fleet.created_s,
+            }
+            for name, resource, table in _scaled(asked, account, deployment)
+            if (policy := f"{name}-invocations") in asked.get("PolicyNames", [policy])
+        ]
+    }
 
 
 def describe_scaling_activities(
@@ -63,21 +62,19 @@ def describe_scaling_activities(
 ) -> dict[str, Any]:
     """Answer DescribeScalingActivities, the latest first."""
     resources = {name: resource for name, resource, _ in _scaled(asked, account, deployment)}
-    activities = []
-    for number, one in enumerate(deployment.fleet.activities, start=1):
-        if one.variant in resources:
-            is_over = one.ended_s is not None
-            activities.append(
-                {
-                    **resources[one.variant],
-                    "ActivityId": f"{one.variant}-{number}",
-                    "Description": f"Setting desired instance count to {one.after}.",
-                    "Cause": f"The endpoint file has autoscaling change it from {one.before}.",
-                    "StartTime": one.started_s,
-                    **({"EndTime": one.ended_s} if is_over else {}),
-                    "StatusCode": "Successful" if is_over else "InProgress",
-                }
-            )
+    activities = [
+        {
+            **resources[one.variant],
+            "ActivityId": f"{one.variant}-{number}",
+            "Description": f"Setting desired instance count to {one.after}.",
+            "Cause": f"The endpoint file has autoscaling change it from {one.before}.",
+            "StartTime": one.started_s,
+            **({} if one.ended_s is None else {"EndTime": one.ended_s}),
+            "StatusCode": "InProgress" if one.ended_s is None else "Successful",
+        }
+        for number, one in enumerate(deployment.fleet.activities, start=1)
+        if one.variant in resources
+    ]
     return {"ScalingActivities": activities[::-1]}
 
 
@@ -87,9 +84,7 @@ def _scaled(
     """Give each variant that is scaled and asked for, and how it is called here."""
     endpoint = deployment.endpoint
     if (namespace := asked["ServiceNamespace"]) != "sagemaker":
-        raise ServiceError(
-            400, "ValidationException", f"ServiceNamespace is {namespace}; here is only sagemaker."
-        )
+        raise invalid(f"ServiceNamespace is {namespace}; here is only sagemaker.")
     if account != endpoint.account:
         return
     for name, variant in endpoint.variants.items():

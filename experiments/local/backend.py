@@ -1,30 +1,30 @@
 """What answers an invocation: a simulated instance, or a model server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from experiments.local.clock import Clock
 from experiments.local.http import Response, text
 from experiments.local.instance import Instance
-from experiments.local.sessions import SESSION_ID, NotOpenError, Sessions
+from experiments.local.routing import Queue
+from experiments.local.sessions import RefusedError, Sessions
 
 ANSWER = b'{"predictions": [{"label": 0}]}'
 """What a simulated instance says to every request; each part of a stream is a line of it."""
 
 
-class Ask(Protocol):
-    """Headers and body in, the answer of a model server out; `streamed`, its head and a stream."""
+class Asked(NamedTuple):
+    """A request as an instance gets it."""
 
-    async def __call__(
-        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
-    ) -> Response:
-        """Ask the model server.
-
-        Raises:
-            OSError: there is no answer.
-        """
-        ...
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    at_s: float = 0.0
+    """When it arrived, on the endpoint's clock."""
+    extra_s: float = 0.0
+    """By how much its service is longer."""
+    streamed: bool = False
+    """Whether the answer is to be its head and a stream, which raises OSError where it breaks."""
 
 
 class Reply(NamedTuple):
@@ -38,25 +38,15 @@ class Reply(NamedTuple):
     service_s: float
 
 
-class Backend(Protocol):
+Ask = Callable[[Asked], Awaitable[Response]]
+"""Asks a model server; OSError: there is no answer."""
+
+
+class Backend(Queue, Protocol):
     """One instance of a variant, as the endpoint calls it."""
 
-    def outstanding(self, at_s: float) -> int:
-        """Count its requests that are not done."""
-        ...
-
-    async def invoke(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        at_s: float,
-        extra_s: float,
-        *,
-        streamed: bool = False,
-    ) -> Reply:
-        """Answer the request that arrived at `at_s`; `extra_s` makes its service longer.
-
-        A `streamed` answer has a stream, which raises OSError where it breaks.
+    async def invoke(self, asked: Asked) -> Reply:
+        """Answer a request.
 
         Raises:
             TimeoutError: it takes longer than a model may.
@@ -76,31 +66,23 @@ class Simulated:
         self._sessions = Sessions()
         self.outstanding = instance.outstanding
 
-    async def invoke(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        at_s: float,
-        extra_s: float,
-        *,
-        streamed: bool = False,
-    ) -> Reply:
+    async def invoke(self, asked: Asked) -> Reply:
         """Answer any request, once it has waited and been served."""
-        begins_at_s, ends_at_s = self._instance.arrives(at_s, len(body), extra_s)
+        at_s = asked.at_s
+        begins_at_s, ends_at_s = self._instance.arrives(at_s, len(asked.body), asked.extra_s)
         service_s = ends_at_s - begins_at_s
-        first_at_s = begins_at_s + service_s / self._chunks if streamed else ends_at_s
+        first_at_s = begins_at_s + service_s / self._chunks if asked.streamed else ends_at_s
         if first_at_s > at_s + self._limit_s:
             await self._clock.sleep_until(at_s + self._limit_s)
             raise TimeoutError
         await self._clock.sleep_until(first_at_s)
-        said = {"content-type": "application/json"}
         try:
-            if SESSION_ID in headers:
-                said |= self._sessions.answer(headers, body)
-            stream = self._parts(begins_at_s, service_s) if streamed else None
+            said = self._sessions.answer(asked.headers, asked.body)
+            stream = self._parts(begins_at_s, service_s) if asked.streamed else None
+            said["content-type"] = "application/json"
             response = Response(200, said, ANSWER, None, stream)
-        except NotOpenError as error:
-            response = text(400, str(error))
+        except RefusedError as error:
+            response = text(error.status, str(error))
         return Reply(response, begins_at_s - at_s, service_s)
 
     async def _parts(self, begins_at_s: float, service_s: float) -> AsyncGenerator[bytes]:
@@ -122,27 +104,19 @@ class Model:
         """Count the calls that are not answered."""
         return self._calls
 
-    async def invoke(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        at_s: float,
-        extra_s: float,
-        *,
-        streamed: bool = False,
-    ) -> Reply:
+    async def invoke(self, asked: Asked) -> Reply:
         """Answer with what the model server says."""
         self._calls += 1
         try:
             async with asyncio.timeout(self._limit_s):
-                response = await self._ask(headers, body, streamed=streamed)
-                if extra_s:
-                    await self._clock.sleep_until(self._clock.now_s() + extra_s)
+                response = await self._ask(asked)
+                if asked.extra_s:
+                    await self._clock.sleep_until(self._clock.now_s() + asked.extra_s)
         finally:
             self._calls -= 1
         if response.stream is not None:
             response = response._replace(stream=self._counted(response.stream))
-        return Reply(response, 0.0, self._clock.now_s() - at_s)
+        return Reply(response, 0.0, self._clock.now_s() - asked.at_s)
 
     async def _counted(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         self._calls += 1

@@ -2,19 +2,18 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from experiments.errors import EndpointError
 from experiments.local import config, model_processes, parts
-from experiments.local.backend import Ask, Backend, Model, Simulated
+from experiments.local.backend import Backend, Model, Simulated
 from experiments.local.clock import Clock
 from experiments.local.container import Container
-from experiments.local.instance import Instance, simulated
+from experiments.local.instance import simulated
 
 _URL_HEALTHY_WITHIN_S = 3.0
-_Backing = config.Variant | config.Part
 
 
 @contextlib.asynccontextmanager
@@ -26,72 +25,45 @@ async def started(
     Raises:
         EndpointError: a model does not start, or a model server is not reached.
     """
+    queues, limit_s = simulated(endpoint), endpoint.model_timeout
     models = {
         log: backing.model
-        for variant in endpoint.variants
-        for label, backing in _backings(endpoint, variant).items()
+        for name, variant in endpoint.variants.items()
+        for label, backing in variant.backings(name).items()
         if backing.model is not None
-        for log in _logs(label, endpoint.variants[variant].prepared)
+        for log in _logs(label, variant.prepared)
     }
-    queues = simulated(endpoint)
     async with model_processes.started(models, log_dir) as processes:
+
+        async def instances(label: str, backing: config.Backing, count: int) -> list[Backend]:
+            if (table := backing.simulated) is not None:
+                return [Simulated(one, clock, limit_s, table.chunks) for one in queues[label]]
+            if backing.url is not None:
+                return [Model((await _reached(label, backing.url)).invoke, clock, limit_s)]
+            return [Model(processes[log].invoke, clock, limit_s) for log in _logs(label, count)]
+
         deployed: dict[str, list[Backend]] = {}
         for name, variant in endpoint.variants.items():
-            each: dict[str, list[Backend]] = {}
-            for label, backing in _backings(endpoint, name).items():
-                asks: list[Ask] = []
-                if backing.model is not None:
-                    asks = [processes[log].invoke for log in _logs(label, variant.prepared)]
-                elif backing.url is not None:
-                    asks = [(await _reached(label, backing.url)).invoke]
-                each[label] = _instances(backing, queues.get(label, []), asks, endpoint, clock)
+            each = [
+                await instances(label, backing, variant.prepared)
+                for label, backing in variant.backings(name).items()
+            ]
             if (header := parts.told_by(variant)) is None:
-                deployed[name] = each[name]
-            else:
-                of_parts = [each[f"{name}/{part}"] for part in variant.parts]
-                deployed[name] = _parted(header, variant, of_parts, endpoint, clock)
+                (deployed[name],) = each
+                continue
+            loads_s = {part: table.load for part, table in variant.parts.items()}
+            deployed[name] = [
+                parts.Parts(
+                    header,
+                    # What is behind a URL is in each instance.
+                    {part: of[n % len(of)] for part, of in zip(loads_s, each, strict=True)},
+                    loads_s,
+                    clock,
+                    limit_s,
+                )
+                for n in range(variant.prepared)
+            ]
         yield deployed
-
-
-def _backings(endpoint: config.Endpoint, name: str) -> Mapping[str, _Backing]:
-    """Give what answers for a variant: its parts or, where it has none, itself."""
-    variant = endpoint.variants[name]
-    return {f"{name}/{part}": table for part, table in variant.parts.items()} or {name: variant}
-
-
-def _instances(
-    backing: _Backing,
-    queues: Sequence[Instance],
-    asks: Sequence[Ask],
-    endpoint: config.Endpoint,
-    clock: Clock,
-) -> list[Backend]:
-    limit_s = endpoint.model_timeout
-    if backing.simulated is not None:
-        chunks = backing.simulated.chunks
-        return [Simulated(queue, clock, limit_s, chunks) for queue in queues]
-    return [Model(ask, clock, limit_s) for ask in asks]
-
-
-def _parted(
-    header: str,
-    variant: config.Variant,
-    of_parts: Sequence[Sequence[Backend]],
-    endpoint: config.Endpoint,
-    clock: Clock,
-) -> list[Backend]:
-    """Put the parts of each instance of a variant together; what is behind a URL is in each."""
-    loads_s = {part: table.load for part, table in variant.parts.items()}
-    return [
-        parts.Parts(
-            header,
-            {part: of[n % len(of)] for part, of in zip(variant.parts, of_parts, strict=True)},
-            loads_s,
-            clock,
-            endpoint.model_timeout,
-        )
-        for n in range(variant.prepared)
-    ]
 
 
 def _logs(label: str, instances: int) -> list[str]:

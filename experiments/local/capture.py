@@ -10,10 +10,9 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import IO, NamedTuple
 
 from experiments.errors import EndpointError
@@ -50,7 +49,7 @@ class CaptureLog:
         self._table = table
         self._folder = folder / endpoint.name
         self._chance = generator(endpoint.seed, "capture")
-        self._files: dict[str, tuple[str, IO[bytes]]] = {}
+        self._files: dict[str, IO[bytes]] = {}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,9 +57,8 @@ class CaptureLog:
                 f"capture.folder: {self._folder} cannot be made: {error.strerror}.",
                 "Give another folder.",
             ) from None
-        self._events: SimpleQueue[_Event | None] = SimpleQueue()
-        self._thread = Thread(target=self._write_all, daemon=True)
-        self._thread.start()
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._has_failed = False
 
     def write(
         self,
@@ -71,75 +69,66 @@ class CaptureLog:
     ) -> None:
         """Capture one invocation: content type and body of the request, and of the answer."""
         if self._table.share is None or self._chance.random() < self._table.share:
-            self._events.put(_Event(datetime.now(UTC), variant, inference_id, asked, answered))
+            event = _Event(datetime.now(UTC), variant, inference_id, asked, answered)
+            self._writer.submit(self._write, event)
 
     def close(self) -> None:
         """Write what is left, and close the files."""
-        self._events.put(None)
-        self._thread.join()
-
-    def _write_all(self) -> None:
-        has_failed = False
-        while (event := self._events.get()) is not None:
-            try:
-                file = self._file(event.variant, event.at)
-                for piece in self._line(event):
-                    file.write(piece)
-                file.flush()
-            except OSError as error:
-                if not has_failed:
-                    logger.error("capture.folder: %s cannot be written: %s.", self._folder, error)
-                has_failed = True
-                self._close(event.variant)  # a line that is cut off must be the last of its file
+        self._writer.shutdown()
         for variant in list(self._files):
             self._close(variant)
 
+    def _write(self, event: _Event) -> None:
+        try:
+            file = self._file(event.variant, event.at)
+            for piece in self._line(event):
+                file.write(piece)
+            file.flush()
+        except OSError as error:
+            if not self._has_failed:
+                logger.error("capture.folder: %s cannot be written: %s.", self._folder, error)
+            self._has_failed = True
+            self._close(event.variant)  # a line that is cut off must be the last of its file
+
     def _close(self, variant: str) -> None:
         with contextlib.suppress(KeyError, OSError):
-            self._files.pop(variant)[1].close()
+            self._files.pop(variant).close()
 
     def _line(self, event: _Event) -> Iterator[bytes]:
-        yield b'{"captureData": {"endpointInput": '
-        yield from self._observed("INPUT", *event.asked)
-        yield b', "endpointOutput": '
-        yield from self._observed("OUTPUT", *event.answered)
         metadata = {"eventId": str(uuid.uuid4())}
         if event.inference_id is not None:
             metadata["inferenceId"] = event.inference_id
         metadata["inferenceTime"] = f"{event.at:%Y-%m-%dT%H:%M:%SZ}"
+        yield b'{"captureData": {"endpointInput": '
+        yield from self._observed("INPUT", *event.asked)
+        yield b', "endpointOutput": '
+        yield from self._observed("OUTPUT", *event.answered)
         yield f'}}, "eventMetadata": {json.dumps(metadata)}, "eventVersion": "0"}}\n'.encode()
 
     def _file(self, variant: str, now: datetime) -> IO[bytes]:
-        hour = f"{now:%Y/%m/%d/%H}"
+        folder = self._folder / variant / f"{now:%Y/%m/%d/%H}"
         known = self._files.get(variant)
-        if known is not None and known[0] == hour:
-            return known[1]
-        self._close(variant)
-        folder = self._folder / variant / hour
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
-        file = (folder / name).open("wb")
-        self._files[variant] = hour, file
-        return file
+        if known is None or Path(known.name).parent != folder:
+            self._close(variant)
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
+            known = self._files[variant] = (folder / name).open("wb")
+        return known
 
     def _observed(self, mode: str, content_type: str | None, body: bytes) -> Iterator[bytes]:
         kind = (content_type or "").partition(";")[0].strip().lower()
-        encoding = "BASE64"
-        if kind in self._table.csv_content_types:
-            encoding = "CSV"
-        elif kind in self._table.json_content_types:
-            encoding = "JSON"
-        try:
-            text = "" if encoding == "BASE64" else body.decode()
-        except UnicodeDecodeError:
-            encoding = "BASE64"
+        encoding, text = "BASE64", None
+        with contextlib.suppress(UnicodeDecodeError):
+            if kind in self._table.csv_content_types:
+                encoding, text = "CSV", body.decode()
+            elif kind in self._table.json_content_types:
+                encoding, text = "JSON", body.decode()
         said = {} if content_type is None else {"observedContentType": content_type}
-        said |= {"mode": mode, "encoding": encoding}
-        yield json.dumps(said)[:-1].encode() + b', "data": "'
-        if encoding == "BASE64":
-            for start in range(0, len(body), _PIECE):
+        yield json.dumps({**said, "mode": mode, "encoding": encoding})[:-1].encode()
+        yield b', "data": "'
+        for start in range(0, len(body if text is None else text), _PIECE):
+            if text is None:
                 yield base64.b64encode(body[start : start + _PIECE])
-        else:
-            for start in range(0, len(text), _PIECE):
+            else:
                 yield json.dumps(text[start : start + _PIECE])[1:-1].encode()
         yield b'"}'

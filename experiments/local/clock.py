@@ -36,6 +36,10 @@ class Clock:
             return 0.0
         return (time.perf_counter_ns() - self._origin_ns) / _S
 
+    def elapsed_s(self) -> float:
+        """Return the time without starting it: 0 until somebody has."""
+        return 0.0 if self._origin_ns is None else self.now_s()
+
     async def started(self) -> None:
         """Return when somebody has asked for the time."""
         await self._has_started.wait()

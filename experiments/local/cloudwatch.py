@@ -1,19 +1,16 @@
 """CloudWatch's reads of the endpoint's metrics: GetMetricData and GetMetricStatistics."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from experiments.local.deployment import Deployment
-from experiments.local.metrics import UNITS, Samples, statistic
+from experiments.local.metrics import STATISTICS, UNITS, Samples, statistic
 from experiments.local.service_error import ServiceError
 
 NAMESPACE = "AWS/SageMaker"
-STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
-_ANY = np.zeros(1)
-"""A name that there is not is wrong even where there are no samples."""
 
 
 def get_metric_data(
@@ -29,18 +26,17 @@ def get_metric_data(
         if "MetricStat" not in query:
             raise _invalid("Expression is not offered by this local endpoint; give MetricStat.")
         wanted = query["MetricStat"]
-        _statistic(wanted["Stat"], _ANY)
-        points = [
-            (at, _statistic(wanted["Stat"], samples))
-            for at, samples in _periods(asked, wanted["Metric"], wanted, account, deployment)
-        ]
+        metric, name = wanted["Metric"], wanted["Stat"]
+        _check([name])
+        periods = _periods(asked, metric, wanted, account, deployment)
+        points = [(at, statistic(name, samples)) for at, samples in periods]
         if asked.get("ScanBy") != "TimestampAscending":
             points.reverse()
         if query.get("ReturnData", True):
             results.append(
                 {
                     "Id": query["Id"],
-                    "Label": query.get("Label", wanted["Metric"]["MetricName"]),
+                    "Label": query.get("Label", metric["MetricName"]),
                     "Timestamps": [at for at, _ in points],
                     "Values": [value for _, value in points],
                     "StatusCode": "Complete",
@@ -62,17 +58,15 @@ def get_metric_statistics(
         raise ServiceError(
             400, "MissingParameter", "Give Statistics or ExtendedStatistics, or both."
         )
-    for name in plain:
-        if name not in STATISTICS:
-            raise _invalid(f"Statistics has {name}; it may have {', '.join(STATISTICS)}.")
-    for name in extended:
-        _statistic(name, _ANY)
+    if strays := [name for name in plain if name not in STATISTICS]:
+        raise _invalid(f"Statistics has {strays[0]}; it may have {', '.join(STATISTICS)}.")
+    _check(extended)
     points = []
     for at, samples in _periods(asked, asked, asked, account, deployment):
         point: dict[str, Any] = {"Timestamp": at, "Unit": UNITS[asked["MetricName"]]}
-        point |= {name: _statistic(name, samples) for name in plain}
+        point |= {name: statistic(name, samples) for name in plain}
         if extended:
-            point["ExtendedStatistics"] = {name: _statistic(name, samples) for name in extended}
+            point["ExtendedStatistics"] = {name: statistic(name, samples) for name in extended}
         points.append(point)
     return {"Label": asked["MetricName"], "Datapoints": points}
 
@@ -88,16 +82,14 @@ def _periods(
     period_s = int(wanted["Period"])
     if period_s < 1 or (period_s >= 60 and period_s % 60) or asked["EndTime"] <= asked["StartTime"]:
         raise _invalid("Period must be a multiple of 60, and EndTime after StartTime.")
-    endpoint, name = deployment.endpoint, metric.get("MetricName")
+    endpoint, name = deployment.endpoint, str(metric.get("MetricName"))
     dimensions = {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])}
     variant = dimensions.pop("VariantName", None)
     is_here = metric.get("Namespace") == NAMESPACE and dimensions == {"EndpointName": endpoint.name}
-    unit = UNITS.get(str(name))
-    if not is_here or account != endpoint.account or wanted.get("Unit", unit) != unit:
-        return
-    if unit is not None:
+    is_known = name in UNITS and wanted.get("Unit", UNITS[name]) == UNITS[name]
+    if is_here and is_known and account == endpoint.account:
         yield from deployment.metrics.samples(
-            str(name),
+            name,
             endpoint.variants if variant is None else [variant],
             max(period_s, 60),
             start_s=asked["StartTime"],
@@ -106,11 +98,13 @@ def _periods(
         )
 
 
-def _statistic(name: str, samples: Samples) -> float:
-    try:
-        return statistic(name, samples)
-    except ValueError as error:
-        raise _invalid(str(error)) from None
+def _check(names: Iterable[str]) -> None:
+    """Refuse a statistic that there is not, also where there are no samples."""
+    for name in names:
+        try:
+            statistic(name, np.zeros(1))
+        except ValueError as error:
+            raise _invalid(str(error)) from None
 
 
 def _invalid(message: str) -> ServiceError:

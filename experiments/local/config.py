@@ -1,6 +1,5 @@
 """The endpoint file: which variants a local endpoint has, and what stands behind each."""
 
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Literal, Self
@@ -20,13 +19,12 @@ from experiments.local.faults import Fault
 from experiments.local.models.digits import ModelName
 from experiments.local.service_time import Distribution
 from experiments.local.slowness import Slowness
+from experiments.local.windows import Schedule
 from experiments.units import Name, PositiveSeconds, Seconds, Share, Table
-from experiments.validation import explain
+from experiments.validation import explain, read_toml
 
 _OF_SIMULATED = ("instance_factors", "pauses", "episodes", "drifts")
-_BACKINGS = ("model", "url", "simulated")
-_PARTS = ("models", "containers", "components")
-_URL = r"^http://[\w.-]+(:\d{1,5})?/?$"
+_ANSWERING = ("model", "url", "simulated", "models", "containers", "components")
 
 
 class Simulated(Distribution):
@@ -39,19 +37,30 @@ class Simulated(Distribution):
     """Of a streamed answer, evenly over the service time."""
 
 
-class Part(Table):
-    """One of several models, containers or inference components behind a variant."""
+class Backing(Table):
+    """What answers: one of our own models, a model server elsewhere, or a simulation."""
 
     model: ModelName | None = None
-    url: str | None = Field(default=None, pattern=_URL)
+    url: str | None = Field(default=None, pattern=r"^http://[\w.-]+(:\d{1,5})?/?$")
     simulated: Simulated | None = None
-    load: Seconds = 0.0
-    """Of one of `models`: how long its first call on an instance waits while it is loaded."""
 
     @model_validator(mode="after")
     def _one_thing_answers(self) -> Self:
-        _check_exactly_one(self, _BACKINGS)
+        keys = [key for key in _ANSWERING if key in type(self).model_fields]
+        given = [key for key in keys if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(
+                f"needs exactly one of {', '.join(keys[:-1])} and {keys[-1]}; it has "
+                f"{' and '.join(given) or 'none'}"
+            )
         return self
+
+
+class Part(Backing):
+    """One of several models, containers or inference components behind a variant."""
+
+    load: Seconds = 0.0
+    """Of one of `models`: how long its first call on an instance waits while it is loaded."""
 
 
 class Scaling(Table):
@@ -61,14 +70,11 @@ class Scaling(Table):
     instances: PositiveInt
 
 
-class Autoscaling(Table):
-    """A variant's scalable target and its target-tracking policy, as they are described."""
+class Bounds(Table):
+    """The fewest and the most instances of a variant."""
 
     min: PositiveInt = 1
     max: PositiveInt
-    invocations_per_instance: PositiveFloat
-    """The target, a minute."""
-    activities: list[Scaling] = Field(default=[])
 
     @model_validator(mode="after")
     def _max_is_not_below_min(self) -> Self:
@@ -77,7 +83,21 @@ class Autoscaling(Table):
         return self
 
 
-class Variant(Slowness):
+class Autoscaling(Bounds):
+    """A variant's scalable target and its target-tracking policy, as they are described."""
+
+    invocations_per_instance: PositiveFloat
+    """The target, a minute."""
+    activities: list[Scaling] = Field(default=[])
+
+
+class Pending(Schedule):
+    """When a deployment of another configuration, named `config`, is in progress."""
+
+    config: Name
+
+
+class Variant(Slowness, Backing):
     """One production variant: its share of the traffic, and what answers for it."""
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -88,9 +108,8 @@ class Variant(Slowness):
     """What the service times of each instance are multiplied by; without it, 1."""
     routing: Literal["RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE"] = "RANDOM"
     autoscaling: Autoscaling | None = None
-    model: ModelName | None = None
-    url: str | None = Field(default=None, pattern=_URL)
-    simulated: Simulated | None = None
+    managed: Bounds | None = None
+    """ManagedInstanceScaling, as it is described; it changes nothing."""
     models: dict[str, Part] = Field(default={})
     """By TargetModel."""
     containers: dict[Name, Part] = Field(default={})
@@ -103,14 +122,22 @@ class Variant(Slowness):
         """The models, containers or components of a variant that has some."""
         return self.models or self.containers or self.components
 
+    def backings(self, name: str) -> dict[str, Backing]:
+        """What answers for the variant of this name: its parts or, where it has none, itself."""
+        return {f"{name}/{part}": table for part, table in self.parts.items()} or {name: self}
+
     @property
     def prepared(self) -> int:
         """How many instances it can have at most."""
         return max(self.instances, self.autoscaling.max if self.autoscaling else 0)
 
+    @property
+    def factors(self) -> list[float]:
+        """What the service times of each instance that it can have are multiplied by."""
+        return self.instance_factors or [1.0] * self.prepared
+
     @model_validator(mode="after")
-    def _one_thing_answers(self) -> Self:
-        _check_exactly_one(self, (*_BACKINGS, *_PARTS))
+    def _fits_what_answers(self) -> Self:
         if not self.models and any(part.load for part in self.parts.values()):
             raise ValueError("load can be of one of models only")
         strays = [key for key in _OF_SIMULATED if getattr(self, key)]
@@ -178,56 +205,35 @@ class Endpoint(Slowness):
     """How long after its end a request counts in what CloudWatch says."""
     update_takes: Seconds = 5.0
     """How long UpdateEndpointWeightsAndCapacities leaves the endpoint Updating."""
+    pending: Pending | None = None
     faults: list[Fault] = Field(default=[])
     variants: dict[Name, Variant] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _some_variant_has_weight(self) -> Self:
+    def _is_consistent(self) -> Self:
         if not any(variant.weight for variant in self.variants.values()):
             raise ValueError("the weight of at least one variant must be above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _keys_have_ids_of_their_own(self) -> Self:
         if self.access_key_id in self.keys:
             raise ValueError(
                 f"keys.{self.access_key_id} has the id of the endpoint's own key: give another "
                 "id, or set access_key_id"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _components_have_names_of_their_own(self) -> Self:
-        seen = Counter(name for variant in self.variants.values() for name in variant.components)
-        for name, count in seen.items():
+        components = Counter(name for one in self.variants.values() for name in one.components)
+        for name, count in components.items():
             if count > 1:
                 raise ValueError(f"the component {name} is of {count} variants")
-        return self
-
-    @model_validator(mode="after")
-    def _faults_strike_what_there_is(self) -> Self:
         for number, fault in enumerate(self.faults):
             if fault.variant is None:
                 continue
-            if fault.variant not in self.variants:
+            if (variant := self.variants.get(fault.variant)) is None:
                 known = ", ".join(self.variants)
                 raise ValueError(f"faults.{number}: variant {fault.variant} is none of {known}")
-            instances = self.variants[fault.variant].prepared
-            if fault.instance is not None and fault.instance > instances:
+            if fault.instance is not None and fault.instance > variant.prepared:
                 raise ValueError(
                     f"faults.{number}: variant {fault.variant} has no instance {fault.instance}; "
-                    f"it has {instances}"
+                    f"it has {variant.prepared}"
                 )
         return self
-
-
-def _check_exactly_one(table: Table, keys: tuple[str, ...]) -> None:
-    given = [key for key in keys if getattr(table, key)]
-    if len(given) != 1:
-        raise ValueError(
-            f"needs exactly one of {', '.join(keys[:-1])} and {keys[-1]}; it has "
-            f"{' and '.join(given) or 'none'}"
-        )
 
 
 def load_all(path: Path) -> tuple[Endpoint, ...]:
@@ -261,11 +267,7 @@ def load(path: Path) -> Endpoint:
         PlanError: naming the file, the key, the value and the rule.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Endpoint.model_validate(tables, context={"folder": path.parent, "is_a_users": True})
+        given = {"folder": path.parent, "is_a_users": True}
+        return Endpoint.model_validate(read_toml(path), context=given)
     except ValidationError as error:
         raise explain(error, str(path), Endpoint) from None
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{path}: not valid TOML: {error}.", "Mend that line.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read: {error}.", "Give a readable TOML file.") from None

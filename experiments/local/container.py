@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import cast
 
 import httptools
 
+from experiments.local.backend import Asked
 from experiments.local.http import Response
 
 PING_LIMIT_S = 2.0
 """SageMaker's own limit on the answer to a ping."""
 
 _MOST_PIECES = 32
-"""Of a streamed answer that nobody has taken yet; then the model server has to wait."""
+"""Of an answer that nobody has taken yet; then the model server has to wait."""
 
 
 class Container:
@@ -28,14 +29,12 @@ class Container:
         self._port = port
         self._idle: list[_Connection] = []
 
-    async def invoke(
-        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
-    ) -> Response:
-        """Return the answer to POST /invocations; `streamed`, as soon as its head is there.
+    async def invoke(self, asked: Asked) -> Response:
+        """Return the answer to POST /invocations; a streamed one as soon as its head is there.
 
         The stream of an answer raises OSError where it breaks.
         """
-        return await self._call("POST /invocations", headers, body, streamed=streamed)
+        return await self._call("POST /invocations", asked)
 
     async def is_healthy(self, within_s: float) -> bool:
         """Ask GET /ping until it is answered with 200, or `within_s` seconds are over."""
@@ -43,54 +42,46 @@ class Container:
         while True:
             with contextlib.suppress(OSError):
                 async with asyncio.timeout(PING_LIMIT_S):
-                    if (await self._call("GET /ping", {}, b"")).status == 200:
+                    if (await self._call("GET /ping", Asked())).status == 200:
                         return True
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.05)
 
-    async def _call(
-        self, line: str, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
-    ) -> Response:
+    async def _call(self, line: str, asked: Asked) -> Response:
         lines = [f"{line} HTTP/1.1", f"host: {self._host}:{self._port}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"content-length: {len(body)}", "\r\n"]
-        message = "\r\n".join(lines).encode("latin-1") + body
-        while self._idle:
-            connection = self._idle.pop()
-            # What has been written may have been served, and is not sent again.
-            if not connection.transport.is_closing():
-                return await self._exchange(connection, message, streamed)
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, self._host, self._port)
-        return await self._exchange(connection, message, streamed)
-
-    async def _exchange(
-        self, connection: "_Connection", message: bytes, streamed: bool
-    ) -> Response:
+        lines += [f"{name}: {value}" for name, value in asked.headers.items()]
+        lines += [f"content-length: {len(asked.body)}", "\r\n"]
+        connection = await self._connected()
         try:
-            response = await connection.send(message, streamed)
+            # What has been written may have been served, and is not sent again.
+            connection.send("\r\n".join(lines).encode("latin-1") + asked.body)
+            head = await connection.next_event()
         except BaseException:
             connection.transport.abort()
             raise
-        if streamed:
-            stream = self._streamed(connection)
-            return Response(
-                status=response.status, headers=response.headers, body=b"", stream=stream
-            )
-        self._release(connection)
-        return response
+        assert isinstance(head, Response)
+        stream = self._pieces(connection)
+        if asked.streamed:
+            return head._replace(stream=stream)
+        return head._replace(body=b"".join([piece async for piece in stream]))
 
-    async def _streamed(self, connection: "_Connection") -> AsyncGenerator[bytes]:
+    async def _connected(self) -> "_Connection":
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(_Connection, self._host, self._port))[1]
+
+    async def _pieces(self, connection: "_Connection") -> AsyncGenerator[bytes]:
+        """Give the body as it arrives, and then the connection back."""
         try:
-            while (piece := await connection.next_piece()) is not None:
+            while isinstance(piece := await connection.next_event(), bytes):
                 yield piece
         except BaseException:  # the reader's giving up, too
             connection.transport.abort()
             raise
-        self._release(connection)
-
-    def _release(self, connection: "_Connection") -> None:
         if connection.reusable:
             self._idle.append(connection)
         else:
@@ -105,54 +96,53 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.reusable = True
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[Response] | None = None
-        self._pieces: asyncio.Queue[bytes | ConnectionError | None] | None = None
+        self._begin()
 
-    def send(self, message: bytes, streamed: bool) -> asyncio.Future[Response]:
-        """Send a request; the future holds its response, or the head of a streamed one."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self._pieces = asyncio.Queue() if streamed else None
+    def _begin(self) -> None:
+        self._events: asyncio.Queue[Response | bytes | ConnectionError | None] = asyncio.Queue()
         self._received = False
         self._ends_with_connection = False
+
+    def send(self, message: bytes) -> None:
+        """Send a request, of whose answer `next_event` gives what comes."""
+        self._begin()
         if self.transport.is_closing():
             self.connection_lost(None)
         else:
             self.transport.write(message)
-        return self._answer
 
-    async def next_piece(self) -> bytes | None:
-        """Return the next piece of a streamed answer as it arrives; `None` at its end."""
-        assert self._pieces is not None
-        piece = await self._pieces.get()
-        if self._pieces.qsize() < _MOST_PIECES:
+    async def next_event(self) -> Response | bytes | None:
+        """Return the head of the answer, then each piece of its body, and `None` at its end.
+
+        Raises:
+            ConnectionError: the answer breaks, or is none.
+        """
+        event = await self._events.get()
+        if self._events.qsize() < _MOST_PIECES:
             self.transport.resume_reading()
-        if isinstance(piece, ConnectionError):
-            raise piece
-        return piece
+        if isinstance(event, ConnectionError):
+            raise event
+        return event
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is None:
-            return
         if self._ends_with_connection and exc is None:
             self.on_message_complete()
-        elif self._received:
-            self._fail(ConnectionError("it closed the connection in the middle of its answer"))
         else:
-            self._fail(ConnectionError("it closed the connection without an answer"))
+            when = "in the middle of its answer" if self._received else "without an answer"
+            self._events.put_nowait(ConnectionError(f"it closed the connection {when}"))
 
     def data_received(self, data: bytes) -> None:
         self._received = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"its answer is not HTTP/1.1: {error}"))
+            self._events.put_nowait(ConnectionError(f"its answer is not HTTP/1.1: {error}"))
 
     def on_message_begin(self) -> None:
         self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip(" \t")
@@ -161,30 +151,12 @@ class _Connection(asyncio.Protocol):
         self.reusable = self._parser.should_keep_alive()
         framed = {"content-length", "transfer-encoding"} & self._headers.keys()
         self._ends_with_connection = not framed and not self.reusable
-        if self._pieces is not None:
-            self._resolve(b"")
+        self._events.put_nowait(Response(self._parser.get_status_code(), self._headers, b""))
 
     def on_body(self, body: bytes) -> None:
-        if self._pieces is None:
-            self._body.append(body)
-            return
-        self._pieces.put_nowait(body)
-        if self._pieces.qsize() >= _MOST_PIECES:
+        self._events.put_nowait(body)
+        if self._events.qsize() >= _MOST_PIECES:
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._pieces is None:
-            self._resolve(b"".join(self._body))
-        else:
-            self._pieces.put_nowait(None)
-
-    def _resolve(self, body: bytes) -> None:
-        status = self._parser.get_status_code()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Response(status=status, headers=self._headers, body=body))
-
-    def _fail(self, error: ConnectionError) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-        elif self._answer is not None and self._pieces is not None:
-            self._pieces.put_nowait(error)
+        self._events.put_nowait(None)

@@ -6,8 +6,8 @@ from typing import Any
 
 from experiments.local import config
 from experiments.local.deployment import Deployment
-from experiments.local.fleet import Change
-from experiments.local.service_error import ServiceError
+from experiments.local.fleet import Size
+from experiments.local.service_error import ServiceError, invalid
 
 _KMS_KEY = "none"
 """A key must be named, and there is none."""
@@ -19,26 +19,32 @@ def describe_endpoint(
     """Answer DescribeEndpoint."""
     endpoint, fleet = deployment.endpoint, deployment.fleet
     arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
+    is_deploying = deployment.is_deploying()
     variants = [
         {
             "VariantName": name,
-            "CurrentWeight": variant.current_weight,
-            "DesiredWeight": variant.desired_weight,
-            "CurrentInstanceCount": variant.current_instances,
-            "DesiredInstanceCount": variant.desired_instances,
-            **_routing(endpoint.variants[name]),
+            "CurrentWeight": current.weight,
+            "DesiredWeight": fleet.desired[name].weight,
+            "CurrentInstanceCount": current.instances,
+            "DesiredInstanceCount": fleet.desired[name].instances,
+            **_stated(endpoint.variants[name]),
         }
-        for name, variant in fleet.variants.items()
+        for name, current in fleet.current.items()
     ]
     described: dict[str, Any] = {
         "EndpointName": endpoint.name,
         "EndpointArn": arn,
         "EndpointConfigName": endpoint.name,
-        "EndpointStatus": "Updating" if fleet.is_updating else "InService",
+        "EndpointStatus": "Updating" if fleet.is_updating or is_deploying else "InService",
         "CreationTime": fleet.created_s,
         "LastModifiedTime": fleet.modified_s,
         "ProductionVariants": variants,
     }
+    if is_deploying and endpoint.pending is not None:
+        described["PendingDeploymentSummary"] = {
+            "EndpointConfigName": endpoint.pending.config,
+            "ProductionVariants": variants,
+        }
     if endpoint.capture is not None:
         described["DataCaptureConfig"] = {
             "EnableCapture": True,
@@ -63,7 +69,7 @@ def describe_endpoint_config(
             "InstanceType": variant.instance_type,
             "InitialInstanceCount": variant.instances,
             "InitialVariantWeight": variant.weight,
-            **_routing(variant),
+            **_stated(variant),
         }
         for name, variant in endpoint.variants.items()
     ]
@@ -98,37 +104,34 @@ def update_weights_and_capacities(
     """
     endpoint, fleet = deployment.endpoint, deployment.fleet
     arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
-    if fleet.is_updating:
-        raise _invalid(f'Cannot update in-progress endpoint "{arn}".')
-    changes: dict[str, Change] = {}
+    if fleet.is_updating or deployment.is_deploying():
+        raise invalid(f'Cannot update in-progress endpoint "{arn}".')
+    desired: dict[str, Size] = {}
     if not asked["DesiredWeightsAndCapacities"]:
-        raise _invalid("DesiredWeightsAndCapacities must have at least one entry.")
+        raise invalid("DesiredWeightsAndCapacities must have at least one entry.")
     for one in asked["DesiredWeightsAndCapacities"]:
         name = str(one["VariantName"])
         variant = endpoint.variants.get(name)
         if variant is None:
-            raise _invalid(f"Variant {name} is none of {', '.join(endpoint.variants)}.")
-        change = Change(one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
-        if change.weight is not None and not _is_weight(change.weight):
-            raise _invalid(f"DesiredWeight of {name} must be a number from 0 on.")
+            raise invalid(f"Variant {name} is none of {', '.join(endpoint.variants)}.")
+        weight = one.get("DesiredWeight", fleet.desired[name].weight)
+        instances = one.get("DesiredInstanceCount", fleet.desired[name].instances)
         # JSON's true would pass for 1.
-        if change.instances is not None and (
-            type(change.instances) is not int or change.instances < 1
-        ):
-            raise _invalid(f"DesiredInstanceCount of {name} must be a whole number from 1 on.")
-        if change.instances is not None and change.instances > variant.prepared:
+        if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+            raise invalid(f"DesiredWeight of {name} must be a number from 0 on.")
+        if type(instances) is not int or instances < 1:
+            raise invalid(f"DesiredInstanceCount of {name} must be a whole number from 1 on.")
+        if instances > variant.prepared:
             raise ServiceError(
                 400,
                 "ResourceLimitExceeded",
                 f"{name} can have {variant.prepared} instances: the larger of its instances and "
                 "of its autoscaling.max in the endpoint file.",
             )
-        changes[name] = change
-    weights = {name: variant.desired_weight for name, variant in fleet.variants.items()}
-    given = {name: one.weight for name, one in changes.items() if one.weight is not None}
-    if not any((weights | given).values()):
-        raise _invalid("The weight of at least one variant must be above 0.")
-    deployment.update(changes)
+        desired[name] = Size(weight, instances)
+    if not any(size.weight for size in (fleet.desired | desired).values()):
+        raise invalid("The weight of at least one variant must be above 0.")
+    deployment.update(desired)
     return {"EndpointArn": arn}
 
 
@@ -137,24 +140,20 @@ def _found(name: str, resource: str, account: str, endpoint: config.Endpoint) ->
     arn = f"arn:aws:sagemaker:{endpoint.region}:{account}:{resource}/{name.lower()}"
     if name != endpoint.name or account != endpoint.account:
         noun = resource.replace("endpoint-config", "endpoint configuration")
-        raise _invalid(f'Could not find {noun} "{arn}".')
+        raise invalid(f'Could not find {noun} "{arn}".')
     return arn
-
-
-def _is_weight(value: object) -> bool:
-    return type(value) is not bool and isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _percentage(capture: config.Capture) -> int:
     return 100 if capture.share is None else round(100 * capture.share)
 
 
-def _routing(variant: config.Variant) -> dict[str, Any]:
-    """Give the strategy that the endpoint file states; which one is AWS's default is not known."""
-    if "routing" not in variant.model_fields_set:
-        return {}
-    return {"RoutingConfig": {"RoutingStrategy": variant.routing}}
-
-
-def _invalid(message: str) -> ServiceError:
-    return ServiceError(400, "ValidationException", message)
+def _stated(variant: config.Variant) -> dict[str, Any]:
+    """Describe what the file states of a variant; which routing is AWS's default is not known."""
+    stated: dict[str, Any] = {}
+    if "routing" in variant.model_fields_set:
+        stated["RoutingConfig"] = {"RoutingStrategy": variant.routing}
+    if (managed := variant.managed) is not None:
+        counts = {"MinInstanceCount": managed.min, "MaxInstanceCount": managed.max}
+        stated["ManagedInstanceScaling"] = {"Status": "ENABLED", **counts}
+    return stated

@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 
-from experiments.local import config, parts
+from experiments.local import config
 from experiments.local.attempts import Attempts
 from experiments.local.backend import Backend, Reply
 from experiments.local.capture import CaptureLog
 from experiments.local.clock import Clock
-from experiments.local.fleet import Change, Fleet, fleet_of
+from experiments.local.fleet import Fleet, Size
 from experiments.local.http import Request
 from experiments.local.metrics import Metrics
 from experiments.local.parameters import INFERENCE_ID
 from experiments.local.routing import Route, Router
-from experiments.local.served_log import Line, ServedLog
+from experiments.local.seeded import generator
+from experiments.local.served_log import Line, Write
 from experiments.local.service_error import VALIDATION_ERROR, ServiceError
+from experiments.local.windows import Windows
 
 
 @dataclass(slots=True)
@@ -54,28 +56,29 @@ class Deployment:
 
     endpoint: config.Endpoint
     backends: Mapping[str, Sequence[Backend]]
-    router: Router
     clock: Clock
-    served_log: ServedLog
+    served_log: Write | None = None
     capture: CaptureLog | None = None
     attempts: Attempts = field(default_factory=Attempts)
     sessions: dict[str, Route] = field(default_factory=dict)
     """Where the requests of each open session go."""
+    metrics: Metrics = field(default_factory=Metrics)
     fleet: Fleet = field(init=False)
-    metrics: Metrics = field(init=False)
-    taken: dict[str, frozenset[str]] = field(init=False)
-    """The headers that each variant takes of those that tell parts apart."""
-    variant_of: dict[str, str] = field(init=False)
-    """The variant of each inference component."""
+    router: Router = field(init=False)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _pending: Windows | None = None
 
     def __post_init__(self) -> None:
         variants = self.endpoint.variants.items()
-        self.fleet = fleet_of(self.endpoint)
+        self.fleet = Fleet({name: Size(one.weight, one.instances) for name, one in variants})
+        self.router = Router(self.endpoint, self.backends)
         self._settled.set()
-        self.metrics = Metrics(self.endpoint.variants)
-        self.taken = {name: parts.taken(one) for name, one in variants}
-        self.variant_of = {part: name for name, one in variants for part in one.components}
+        if (pending := self.endpoint.pending) is not None:
+            self._pending = Windows(pending, generator(self.endpoint.seed, "pending"))
+
+    def is_deploying(self) -> bool:
+        """Whether the deployment of another configuration is in progress, by the endpoint file."""
+        return self._pending is not None and self._pending.around(self.clock.elapsed_s())[0]
 
     def begin(self, request: Request) -> Call:
         """Note that a call has arrived."""
@@ -88,21 +91,21 @@ class Deployment:
         clock, route, reply = self.clock, call.route, call.reply
         ended_at_s = clock.now_s()
         if route is not None:
+            overhead_s = None
+            if call.status is not None:  # of a client that has gone it is not known
+                overhead_s = max(0.0, ended_at_s - call.at_s - (call.model_s or 0.0))
             self.metrics.add(
                 route.variant,
-                self.fleet.variants[route.variant].current_instances,
-                # Where the client has gone, it is not known what the model would have taken.
-                None
-                if call.status is None
-                else max(0.0, ended_at_s - call.at_s - (call.model_s or 0.0)),
+                self.fleet.current[route.variant].instances,
+                overhead_s,
                 call.model_s,
                 call.model_status,
                 first_chunk_s=call.first_chunk_s,
                 is_streamed=call.is_streamed,
                 is_broken=bool(call.stream_error),
             )
-        if self.served_log.is_kept:
-            self.served_log.write(
+        if self.served_log is not None:
+            self.served_log(
                 Line(
                     inference_id=call.request.headers.get(INFERENCE_ID, ""),
                     attempt=call.attempt,
@@ -118,20 +121,20 @@ class Deployment:
                 )
             )
 
-    def update(self, changes: Mapping[str, Change]) -> None:
-        """Give the variants other weights and instances after `update_takes`; route by them then.
+    def update(self, desired: Mapping[str, Size]) -> None:
+        """Give variants other weights and instances after `update_takes`; route by them then.
 
         One update at a time: no other may be in progress.
         """
-        self.fleet.ask(changes)
+        self.fleet.ask(desired)
         self._settled.clear()
         asyncio.get_running_loop().call_later(self.endpoint.update_takes, self._settle)
 
     def _settle(self) -> None:
         self.fleet.settle()
         self._settled.set()
-        for name, variant in self.fleet.variants.items():
-            self.router.set(name, variant.current_weight, variant.current_instances)
+        for name, size in self.fleet.current.items():
+            self.router.set(name, *size)
 
     async def scale(self) -> None:
         """Do what Application Auto Scaling does by the endpoint file, at its times.

@@ -86,19 +86,15 @@ class Faults:
     """The faults of an endpoint, in the order of its file; the first that strikes is the one."""
 
     def __init__(self, tables: Sequence[Fault], seed: int) -> None:
-        self._sources = [
-            _Source(table, seed, number) for number, table in enumerate(tables, start=1)
-        ]
+        self._sources = [_Source(table, seed, number) for number, table in enumerate(tables, 1)]
 
     def strike(self, at_s: float, variant: str, instance: int) -> Fault | None:
         """Return what strikes the request at `at_s` to an instance, counted from 0, of a variant.
 
         Each request is asked for once, in the order of their times.
         """
-        for source in self._sources:
-            if source.strikes(at_s, variant, instance):
-                return source.table
-        return None
+        striking = (one.table for one in self._sources if one.strikes(at_s, variant, instance))
+        return next(striking, None)
 
 
 class _Source:
@@ -106,23 +102,23 @@ class _Source:
         self.table = table
         self._windows = Windows(table, generator(seed, "faults", number, "times"))
         self._chance = generator(seed, "faults", number, "share")
-        self._allowance = max(table.above or 0.0, 1.0)
+        self._most = self._allowance = max(table.above or 0.0, 1.0)
         self._counted_at_s = 0.0
 
     def strikes(self, at_s: float, variant: str, instance: int) -> bool:
         table = self.table
-        if table.variant not in (None, variant) or table.instance not in (None, instance + 1):
-            return False
-        if not self._windows.around(at_s)[0]:
-            return False
-        if table.above is not None and self._is_allowed(at_s, table.above):
-            return False
-        return table.share is None or self._chance.random() < table.share
+        return (
+            table.variant in (None, variant)
+            and table.instance in (None, instance + 1)
+            and self._windows.around(at_s)[0]
+            and not (table.above is not None and self._is_allowed(at_s, table.above))
+            and (table.share is None or self._chance.random() < table.share)
+        )
 
     def _is_allowed(self, at_s: float, above: float) -> bool:
         """Take one from the allowance, which grows evenly up to that of a second."""
         grown = self._allowance + (at_s - self._counted_at_s) * above
-        self._allowance = min(grown, max(above, 1.0))
+        self._allowance = min(grown, self._most)
         self._counted_at_s = at_s
         if self._allowance < 1.0:
             return False

@@ -6,8 +6,8 @@ from xml.sax.saxutils import escape
 from experiments.local.http import Request, Response, request_id
 from experiments.local.service_error import ServiceError
 
-SERVICE = "STS"
-OPERATION = "GetCallerIdentity"
+_OPERATION = "GetCallerIdentity"
+CALLED = f"STS.{_OPERATION}"
 _VERSION = "2011-06-15"
 _XML = {"Content-Type": "text/xml"}
 _CODES = {
@@ -22,17 +22,17 @@ def is_asked(request: Request) -> bool:
     if "x-www-form-urlencoded" not in request.headers.get("content-type", ""):
         return False
     fields = parse_qs(request.body.decode("latin-1"))
-    return (fields.get("Action"), fields.get("Version")) == ([OPERATION], [_VERSION])
+    return (fields.get("Action"), fields.get("Version")) == ([_OPERATION], [_VERSION])
 
 
 def answer(account: str) -> Response:
     """Answer that it is from a user named local of the `account` whose key signed it."""
     said = (
-        f"<{OPERATION}Result><Arn>arn:aws:iam::{account}:user/local</Arn>"
-        f"<UserId>AIDALOCAL</UserId><Account>{account}</Account></{OPERATION}Result>"
+        f"<{_OPERATION}Result><Arn>arn:aws:iam::{account}:user/local</Arn>"
+        f"<UserId>AIDALOCAL</UserId><Account>{account}</Account></{_OPERATION}Result>"
         f"<ResponseMetadata><RequestId>{request_id()}</RequestId></ResponseMetadata>"
     )
-    return Response(200, dict(_XML), _within(f"{OPERATION}Response", said))
+    return Response(200, dict(_XML), _within(f"{_OPERATION}Response", said))
 
 
 def refuse(error: ServiceError) -> Response:

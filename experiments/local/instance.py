@@ -76,11 +76,8 @@ def simulated(endpoint: config.Endpoint) -> dict[str, list[Instance]]:
     instances = {}
     for name, variant in endpoint.variants.items():
         own = shared + pace(variant, seed, f"variants.{name}")
-        tables = {name: variant.simulated}
-        tables |= {f"{name}/{part}": table.simulated for part, table in variant.parts.items()}
-        factors = variant.instance_factors or [1.0] * variant.prepared
-        for label, table in tables.items():
-            if table is not None:
+        for label, backing in variant.backings(name).items():
+            if (table := backing.simulated) is not None:
                 instances[label] = [
                     Instance(
                         draws(table, generator(seed, "variants", label, "work", number)),
@@ -89,6 +86,6 @@ def simulated(endpoint: config.Endpoint) -> dict[str, list[Instance]]:
                         factor=factor,
                         pace=own,
                     )
-                    for number, factor in enumerate(factors, start=1)
+                    for number, factor in enumerate(variant.factors, start=1)
                 ]
     return instances

@@ -1,67 +1,60 @@
-"""What CloudWatch knows of the traffic served: samples a second, variant and metric."""
+"""What CloudWatch knows of the traffic served: a row a request, and statistics of their samples."""
 
+import struct
 import time
-from array import array
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-COUNTS = ("Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "MidStreamErrors")
-"""Metrics of which each request is one sample, 1 or 0."""
-
 UNITS = dict.fromkeys(("ModelLatency", "OverheadLatency", "FirstChunkLatency"), "Microseconds")
-UNITS |= dict.fromkeys(("Invocations", "InvocationsPerInstance", *COUNTS), "None")
-
+UNITS |= dict.fromkeys(
+    (
+        "Invocations",
+        "InvocationsPerInstance",
+        "Invocation4XXErrors",
+        "Invocation5XXErrors",
+        "InvocationModelErrors",
+        "MidStreamErrors",
+    ),
+    "None",
+)
 Samples = NDArray[np.float64]
+STATISTICS: dict[str, Callable[[Samples], Any]] = {
+    "SampleCount": np.size,
+    "Average": np.mean,
+    "Sum": np.sum,
+    "Minimum": np.min,
+    "Maximum": np.max,
+}
 
-
-class _Second:
-    __slots__ = (
-        "counts",
-        "first_chunk_us",
-        "instances",
-        "model_us",
-        "overhead_us",
-        "requests",
-        "streams",
-    )
-
-    def __init__(self, instances: int) -> None:
-        self.instances = instances
-        self.requests = 0
-        self.streams = 0
-        self.counts = dict.fromkeys(COUNTS, 0)
-        self.model_us = array("d")
-        self.overhead_us = array("d")
-        self.first_chunk_us = array("d")
-
-    def samples(self, metric: str) -> Samples:
-        match metric:
-            case "ModelLatency":
-                return np.array(self.model_us)
-            case "OverheadLatency":
-                return np.array(self.overhead_us)
-            case "FirstChunkLatency":
-                return np.array(self.first_chunk_us)
-            case "Invocations":
-                return np.ones(self.requests)
-            case "InvocationsPerInstance":
-                return np.full(self.requests, 1.0 / self.instances)
-        is_of_streams = metric == "MidStreamErrors"
-        values = np.zeros(self.streams if is_of_streams else self.requests)
-        values[: self.counts[metric]] = 1.0
-        return values
+_ROW = struct.Struct("<IIifff??")
+_FIELDS = np.dtype(
+    [
+        ("at", "<u4"),
+        ("instances", "<u4"),
+        ("status", "<i4"),
+        ("overhead_us", "<f4"),
+        ("model_us", "<f4"),
+        ("first_chunk_us", "<f4"),
+        ("is_streamed", "?"),
+        ("is_broken", "?"),
+    ]
+)
+_NOT_ASKED = -1
 
 
 class Metrics:
-    """The samples of one endpoint, kept as long as it runs.
+    """The requests of one endpoint, kept as long as it runs, in 26 bytes each.
 
     A request is of the second in which it ended, on the wall clock.
     """
 
-    def __init__(self, variants: Iterable[str]) -> None:
-        self._seconds: dict[str, dict[int, _Second]] = {name: {} for name in variants}
+    def __init__(self) -> None:
+        self._rows: dict[str, bytearray] = defaultdict(bytearray)
 
     def add(
         self,
@@ -80,26 +73,11 @@ class Metrics:
         `model_s` is `None` where no model was asked; its status is 0 where it gave no answer.
         `overhead_s` is `None` where it is not known. Streams count that have begun.
         """
-        at = int(time.time())
-        seconds = self._seconds[variant]
-        second = seconds.get(at)
-        if second is None:
-            second = seconds[at] = _Second(instances)
-        second.requests += 1
-        if overhead_s is not None:
-            second.overhead_us.append(overhead_s * 1e6)
-        if model_s is not None:
-            second.model_us.append(model_s * 1e6)
-        if first_chunk_s is not None:
-            second.first_chunk_us.append(first_chunk_s * 1e6)
-        second.streams += is_streamed
-        second.counts["MidStreamErrors"] += is_broken
-        if model_status is not None and not 200 <= model_status < 300:
-            second.counts["InvocationModelErrors"] += 1
-            if 400 <= model_status < 500:
-                second.counts["Invocation4XXErrors"] += 1
-            elif model_status >= 500:
-                second.counts["Invocation5XXErrors"] += 1
+        status = _NOT_ASKED if model_status is None else model_status
+        times_us = (nan if s is None else s * 1e6 for s in (overhead_s, model_s, first_chunk_s))
+        self._rows[variant] += _ROW.pack(
+            int(time.time()), instances, status, *times_us, is_streamed, is_broken
+        )
 
     def samples(
         self,
@@ -117,14 +95,38 @@ class Metrics:
         what ended at `known_until_s` or later.
         """
         first = int(start_s) // 60 * 60
-        periods: dict[int, list[Samples]] = {}
-        for variant in variants:
-            for at, second in self._seconds.get(variant, {}).items():
-                begins = at - (at - first) % period_s
-                if first <= begins < end_s and at < known_until_s:
-                    periods.setdefault(begins, []).append(second.samples(metric))
-        whole = {at: np.concatenate(values) for at, values in sorted(periods.items())}
-        return [(at, values) for at, values in whole.items() if values.size]
+        rows = np.frombuffer(b"".join(self._rows.get(one, b"") for one in variants), _FIELDS)
+        rows = rows[(rows["at"] >= first) & (rows["at"] < min(end_s + period_s, known_until_s))]
+        at, values = rows["at"].astype(np.int64), _values(metric, rows)
+        begins = at - (at - first) % period_s
+        counts = (first <= begins) & (begins < end_s) & ~np.isnan(values)
+        begins, values = begins[counts], values[counts]
+        return [(int(one), values[begins == one]) for one in np.unique(begins)]
+
+
+def _values(metric: str, rows: NDArray[np.void]) -> Samples:
+    """Return a sample a request; NaN where it is none."""
+    status = rows["status"]
+    match metric:
+        case "ModelLatency":
+            values = rows["model_us"]
+        case "OverheadLatency":
+            values = rows["overhead_us"]
+        case "FirstChunkLatency":
+            values = rows["first_chunk_us"]
+        case "Invocations":
+            values = np.ones(rows.size)
+        case "InvocationsPerInstance":
+            values = 1.0 / rows["instances"]
+        case "Invocation4XXErrors":
+            values = status // 100 == 4
+        case "Invocation5XXErrors":
+            values = status >= 500
+        case "InvocationModelErrors":
+            values = (status != _NOT_ASKED) & (status // 100 != 2)
+        case _:
+            values = np.where(rows["is_streamed"], rows["is_broken"], nan)
+    return np.asarray(values, dtype=np.float64)
 
 
 def statistic(name: str, samples: Samples) -> float:
@@ -133,23 +135,13 @@ def statistic(name: str, samples: Samples) -> float:
     Raises:
         ValueError: CloudWatch has it not, or this endpoint does not.
     """
-    match name:
-        case "SampleCount":
-            return float(samples.size)
-        case "Sum":
-            return float(samples.sum())
-        case "Average":
-            return float(samples.mean())
-        case "Minimum":
-            return float(samples.min())
-        case "Maximum":
-            return float(samples.max())
-    if name[:1] == "p":
-        try:
+    if name in STATISTICS:
+        return float(STATISTICS[name](samples))
+    try:
+        if name[:1] == "p":
             return float(np.percentile(samples, float(name[1:])))
-        except ValueError:
-            pass
+    except ValueError:
+        pass
     raise ValueError(
-        f'The statistic "{name}" is none of SampleCount, Sum, Average, Minimum, Maximum and '
-        "percentiles such as p99."
+        f'The statistic "{name}" is none of {", ".join(STATISTICS)} and percentiles such as p99.'
     )

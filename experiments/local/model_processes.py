@@ -9,11 +9,12 @@ import json
 import logging
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from experiments import child
 from experiments.errors import EndpointError
+from experiments.local.backend import Asked
 from experiments.local.container import Container
 from experiments.local.http import Response
 
@@ -29,32 +30,27 @@ logger = logging.getLogger(__name__)
 class ModelProcess:
     """A model server in a process of its own; what it says goes to `log`."""
 
+    process: Process
+    """The latest that was launched."""
+
     def __init__(self, label: str, model: str, log: Path) -> None:
         self._label = label
         self._model = model
         self._log = log
-        self._process: Process | None = None
         self._container: Container | None = None
 
-    async def invoke(
-        self, headers: Mapping[str, str], body: bytes, *, streamed: bool = False
-    ) -> Response:
+    async def invoke(self, asked: Asked) -> Response:
         """Return the answer to POST /invocations; OSError when there is none."""
         if self._container is None:
             raise ConnectionError("it has died, and is being started again")
-        return await self._container.invoke(headers, body, streamed=streamed)
+        return await self._container.invoke(asked)
 
     async def launch(self) -> None:
         """Start the process."""
+        command = child.command("experiments.local.models.server", "--model", self._model)
         with self._log.open("ab") as stderr:
-            self._process = await asyncio.create_subprocess_exec(
-                *child.command(
-                    "experiments.local.models.server", "--model", self._model, "--port", "0"
-                ),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=stderr,
-                env=child.environment(),
+            self.process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, stderr=stderr, env=child.environment()
             )
 
     async def wait_until_ready(self) -> None:
@@ -63,18 +59,17 @@ class ModelProcess:
         Raises:
             EndpointError: it ended, or is not ready in time; with the end of its log.
         """
-        assert self._process is not None
-        assert self._process.stdout is not None
+        assert self.process.stdout is not None
         line = b""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_WITHIN_S):
-                line = await self._process.stdout.readline()
+                line = await self.process.stdout.readline()
         if line:
             container = Container("127.0.0.1", json.loads(line)["port"])
             if await container.is_healthy(READY_WITHIN_S):
                 self._container = container
                 return
-        ended = self._process.stdout.at_eof()
+        ended = self.process.stdout.at_eof()
         raise EndpointError(
             f"The model server {self._label} "
             + ("ended while it started." if ended else f"is not ready after {READY_WITHIN_S:g} s."),
@@ -85,9 +80,8 @@ class ModelProcess:
         """Start the process again whenever it has died; does not return."""
         pause_s = 0.0
         while True:
-            assert self._process is not None
             began = time.monotonic()
-            code = await self._process.wait()
+            code = await self.process.wait()
             self._container = None
             pause_s = next_pause_s(pause_s, time.monotonic() - began)
             logger.warning(
@@ -101,12 +95,18 @@ class ModelProcess:
                 await self.wait_until_ready()
             except (EndpointError, OSError, ValueError, LookupError, TypeError) as error:
                 logger.warning("Starting %s again failed: %s", self._label, error)
-                await _end([self._process])
+                await self.end()
 
-    @property
-    def process(self) -> Process | None:
-        """The latest process, if one was started."""
-        return self._process
+    async def end(self) -> None:
+        """End the process: SIGTERM, and SIGKILL where it is still there after a while."""
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                async with asyncio.timeout(_END_WITHIN_S):
+                    await self.process.wait()
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
 
 
 def next_pause_s(last_s: float, lived_s: float) -> float:
@@ -131,10 +131,12 @@ async def started(
         label: ModelProcess(label, model, log_dir / f"{label}.log")
         for label, model in models.items()
     }
+    launched: list[ModelProcess] = []
     keepers: list[asyncio.Task[None]] = []
     try:
         for server in servers.values():
             await server.launch()
+            launched.append(server)
         for server in servers.values():
             await server.wait_until_ready()
         keepers += [asyncio.create_task(server.keep_alive()) for server in servers.values()]
@@ -143,18 +145,4 @@ async def started(
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        await _end([server.process for server in servers.values() if server.process is not None])
-
-
-async def _end(processes: Sequence[Process]) -> None:
-    """End processes: SIGTERM, and SIGKILL for those that are still there after a while."""
-    running = [process for process in processes if process.returncode is None]
-    for process in running:
-        process.terminate()
-    if running:
-        waits = [asyncio.create_task(process.wait()) for process in running]
-        await asyncio.wait(waits, timeout=_END_WITHIN_S)
-    for process in running:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await asyncio.gather(*(server.end() for server in launched))

@@ -1,7 +1,6 @@
 """The request parameters of SageMaker Runtime: their headers, and the rules that each must keep."""
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.local.http import Request
@@ -37,8 +36,7 @@ _OF_BOTH = {
     ),
     PREFIX_AWARE_ID: _Rule("prefixAwareId", 64, _PRINTABLE),
 }
-Rules = Mapping[str, _Rule]
-INVOKE: Rules = {
+_INVOKE = {
     **_OF_BOTH,
     "accept": _Rule("accept", 1024, _VISIBLE),
     f"{PREFIX}target-model": _Rule("targetModel", 1024, _PRINTABLE),
@@ -47,7 +45,7 @@ INVOKE: Rules = {
 }
 """The headers of InvokeEndpoint, which are the only ones that count."""
 
-STREAM: Rules = {
+_STREAM = {
     **_OF_BOTH,
     _STREAM_ACCEPT: _Rule("accept", 1024, _VISIBLE),
     f"{PREFIX}session-id": _Rule("sessionId", 256, re.compile(f"(?!NEW_SESSION$){_NAME.pattern}")),
@@ -57,7 +55,7 @@ STREAM: Rules = {
 _NOT_THE_CONTAINERS = {TARGET_VARIANT, INFERENCE_ID, PREFIX_AWARE_ID}
 
 
-def check(name: str, request: Request, rules: Rules) -> dict[str, str]:
+def check(name: str, request: Request, *, streamed: bool) -> dict[str, str]:
     """Check the endpoint's `name` and the headers; return those that a container gets.
 
     Raises:
@@ -67,7 +65,7 @@ def check(name: str, request: Request, rules: Rules) -> dict[str, str]:
         raise _broken(_ENDPOINT_NAME, name)
     forwarded = {}
     headers = request.headers
-    for header, rule in rules.items():
+    for header, rule in (_STREAM if streamed else _INVOKE).items():
         if (value := headers.get(header)) is not None:
             if len(value) > rule.max_length or rule.pattern.fullmatch(value) is None:
                 raise _broken(rule, value)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from experiments.local import config
-from experiments.local.backend import Backend, Reply
+from experiments.local.backend import Asked, Backend, Reply
 from experiments.local.clock import Clock
 from experiments.local.service_error import ServiceError, validation_error
 
@@ -17,20 +17,14 @@ MEMBERS = {
 
 def told_by(variant: config.Variant) -> str | None:
     """Return the header that tells a variant's parts apart; `None`: it has none."""
-    for header, parts in zip(
-        MEMBERS, (variant.models, variant.containers, variant.components), strict=True
-    ):
-        if parts:
-            return header
-    return None
+    kinds = (variant.models, variant.containers, variant.components)
+    return next((header for header, has in zip(MEMBERS, kinds, strict=True) if has), None)
 
 
-def taken(variant: config.Variant) -> frozenset[str]:
+def taken(variant: config.Variant) -> str | None:
     """Return which of these headers may come with a call of a variant."""
-    if variant.url is not None:
-        return frozenset([TARGET_MODEL])  # behind a URL there may be a server of several models
-    header = told_by(variant)
-    return frozenset() if header is None else frozenset([header])
+    # Behind a URL there may be a server of several models.
+    return TARGET_MODEL if variant.url is not None else told_by(variant)
 
 
 class Parts:
@@ -59,31 +53,24 @@ class Parts:
         """Count the requests of all parts that are not done."""
         return sum(part.outstanding(at_s) for part in self._parts.values())
 
-    async def invoke(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        at_s: float,
-        extra_s: float,
-        *,
-        streamed: bool = False,
-    ) -> Reply:
+    async def invoke(self, asked: Asked) -> Reply:
         """Answer by the part that the request names.
 
         Raises:
             ServiceError: it names none, or one that there is not, or one that is being loaded.
         """
-        name = headers.get(self._header)
+        name = asked.headers.get(self._header)
         if name is None or name not in self._parts:
             raise validation_error(
                 f"{MEMBERS[self._header]} must be one of {', '.join(self._parts)}; "
                 + ("it is missing." if name is None else f"it is {name}.")
             )
-        waited_s = await self._load(name, at_s)
+        waited_s = await self._load(name, asked.at_s)
+        headers = dict(asked.headers)
         if self._header != TARGET_MODEL:  # which only a server of several models gets to see
-            headers = {key: value for key, value in headers.items() if key != self._header}
+            del headers[self._header]
         reply = await self._parts[name].invoke(
-            headers, body, at_s + waited_s, extra_s, streamed=streamed
+            asked._replace(headers=headers, at_s=asked.at_s + waited_s)
         )
         return reply._replace(wait_s=reply.wait_s + waited_s)
 
@@ -94,11 +81,10 @@ class Parts:
         loaded_at_s = self._loaded_at_s.setdefault(name, at_s + load_s)
         if at_s >= loaded_at_s:
             return 0.0
-        if is_first and load_s <= self._limit_s:
-            await self._clock.sleep_until(loaded_at_s)
-            return load_s
         if is_first:
-            await self._clock.sleep_until(at_s + self._limit_s)
+            await self._clock.sleep_until(min(loaded_at_s, at_s + self._limit_s))
+            if load_s <= self._limit_s:
+                return load_s
         raise ServiceError(
             429, "ModelNotReadyException", f"{name} is being loaded. Wait, and try again."
         )

@@ -21,6 +21,14 @@ _OTHERS_CREDENTIALS = (
     "AWS_SECURITY_TOKEN",
 )
 
+_SERVICES = ("SAGEMAKER_RUNTIME", "SAGEMAKER", "CLOUDWATCH", "APPLICATION_AUTO_SCALING", "STS")
+_LEFT_OUT_IF_TRUE = (
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+)
+"""With these the SDKs leave the URLs of services aside or refuse them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
@@ -37,15 +45,8 @@ class Announcement:
     def environment(self) -> dict[str, str]:
         """Return the variables with which the AWS SDKs and the AWS CLI call this endpoint."""
         return {
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url,
-            "AWS_ENDPOINT_URL_SAGEMAKER": self.url,
-            "AWS_ENDPOINT_URL_CLOUDWATCH": self.url,
-            "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": self.url,
-            "AWS_ENDPOINT_URL_STS": self.url,
-            # Where they are true, the SDKs leave these URLs aside or refuse them.
-            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
-            "AWS_USE_FIPS_ENDPOINT": "false",
-            "AWS_USE_DUALSTACK_ENDPOINT": "false",
+            **{f"AWS_ENDPOINT_URL_{service}": self.url for service in _SERVICES},
+            **dict.fromkeys(_LEFT_OUT_IF_TRUE, "false"),
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_REGION": self.region,
@@ -99,8 +100,7 @@ def start(
             process_group=0,  # Ctrl-C reaches the parent alone, which then stops the child
         )
         try:
-            line = _first_line(process)
-            if line:
+            if line := _first_line(process):
                 known = json.loads(line)
                 known["variants"] = tuple(known["variants"])
                 return LocalEndpoint(**known, process=process)

@@ -34,26 +34,19 @@ class Router:
     """Routes the requests of one endpoint to the `queues` of its variants; in virtual time."""
 
     def __init__(self, endpoint: config.Endpoint, queues: Mapping[str, Sequence[Queue]]) -> None:
-        seed = endpoint.seed
-        self._weights = {name: variant.weight for name, variant in endpoint.variants.items()}
-        self._variant_draws = generator(seed, "variant")
+        variants, seed = endpoint.variants, endpoint.seed
+        self._weights = {name: variant.weight for name, variant in variants.items()}
+        self._strategies = {name: variant.routing for name, variant in variants.items()}
         self._prepared = queues
-        self._instances = {
-            name: (
-                variant.routing,
-                queues[name][: variant.instances],
-                generator(seed, "variants", name, "instance"),
-            )
-            for name, variant in endpoint.variants.items()
-            if name in queues
-        }
+        self._queues = {name: queues.get(name, ())[: variants[name].instances] for name in variants}
+        self._variant_draws = generator(seed, "variant")
+        self._draws = {name: generator(seed, "variants", name, "instance") for name in variants}
         self._faults = Faults(endpoint.faults, seed)
 
     def set(self, variant: str, weight: float, instances: int) -> None:
         """Give a variant another weight, and other than the first instances none."""
         self._weights[variant] = weight
-        strategy, _, draws = self._instances[variant]
-        self._instances[variant] = strategy, self._prepared[variant][:instances], draws
+        self._queues[variant] = self._prepared[variant][:instances]
 
     def route(
         self,
@@ -71,22 +64,18 @@ class Router:
             ServiceError: `target` is none of the variants, or `prefix` does not go with it.
         """
         variant = choose(self._weights, target, self._variant_draws)
-        strategy, queues, draws = self._instances[variant]
+        strategy, queues = self._strategies[variant], self._queues[variant]
         if prefix is not None:
             if strategy != "PREFIX_AWARE":
                 raise validation_error(f"PrefixAwareId needs PREFIX_AWARE, which {variant} is not.")
             instance = crc32(prefix.encode()) % len(queues) if instance is None else instance
         if instance is None or instance >= len(queues):
-            instance = choose_instance(queues, strategy, at_s, draws)
+            instance = choose_instance(queues, strategy, at_s, self._draws[variant])
         return Route(variant, instance, self._faults.strike(at_s, variant, instance))
 
 
 def choose(weights: Mapping[str, float], target: str | None, generator: np.random.Generator) -> str:
-    """Return `target` if given, else a variant drawn with probability weight / sum of weights.
-
-    Raises:
-        ServiceError: `target` is none of the variants.
-    """
+    """Return `target` if given, else a variant drawn with probability weight / sum of weights."""
     if target is None:
         names = [name for name, weight in weights.items() if weight > 0]
         cumulative = list(accumulate(weights[name] for name in names))

@@ -3,13 +3,13 @@
 import asyncio
 from urllib.parse import unquote
 
-from experiments.local import config, parameters
+from experiments.local import config, parameters, parts
+from experiments.local.backend import Asked
 from experiments.local.delivery import Spoilt
 from experiments.local.deployment import Call, Deployment
 from experiments.local.faults import SERVICE_ERRORS, Fault
-from experiments.local.http import Request, Response
-from experiments.local.parts import MEMBERS
-from experiments.local.service_error import ServiceError, ThrottlingError, validation_error
+from experiments.local.http import Response
+from experiments.local.service_error import ServiceError, validation_error
 from experiments.local.sessions import CLOSED_SESSION_ID, NEW_SESSION, NEW_SESSION_ID, SESSION_ID
 
 INVOKED_VARIANT = "x-Amzn-Invoked-Production-Variant"
@@ -41,112 +41,86 @@ async def invoke_endpoint(name: str, call: Call, account: str, deployment: Deplo
             and what a fault of the endpoint file asks for.
     """
     try:
-        headers = checked(name, call.request, account, deployment, parameters.INVOKE)
-        answered = await ask(call, headers, deployment)
-        response = _answer(call, answered)
+        answered = await ask(name, call, account, deployment)
         call.status = 200
     except ServiceError as error:
         call.fail(error)
         raise
     finally:
         deployment.end(call)
+    asked, said = call.request.headers, answered.headers
     assert call.route is not None
-    if SESSION_ID in headers:
-        _follow_session(headers[SESSION_ID], call, answered, deployment)
+    if SESSION_ID in asked:
+        _follow_session(asked[SESSION_ID], call, answered, deployment)
     if deployment.capture is not None:
         deployment.capture.write(
             call.route.variant,
-            call.request.headers.get(parameters.INFERENCE_ID),
-            (headers.get("content-type"), call.request.body),
-            (answered.headers.get("content-type"), answered.body),
+            asked.get(parameters.INFERENCE_ID),
+            (asked.get("content-type"), call.request.body),
+            (said.get("content-type"), answered.body),
         )
-    return response
-
-
-def checked(
-    escaped_name: str,
-    request: Request,
-    account: str,
-    deployment: Deployment,
-    rules: parameters.Rules,
-) -> dict[str, str]:
-    """Check a call's parameters; return the headers that a container gets.
-
-    Raises:
-        ServiceError: ValidationError.
-    """
-    name, endpoint = unquote(escaped_name), deployment.endpoint
-    forwarded = parameters.check(name, request, rules)
-    if name != endpoint.name or account != endpoint.account:
-        raise validation_error(f"Endpoint {name} of account {account} not found.")
-    return forwarded
+    headers = {key: said[key] for key in _FROM_CONTAINER if key in said}
+    return Response(200, headers, answered.body, deliver(call, headers))
 
 
 async def ask(
-    call: Call, headers: dict[str, str], deployment: Deployment, *, streamed: bool = False
+    name: str, call: Call, account: str, deployment: Deployment, *, streamed: bool = False
 ) -> Response:
-    """Route a call, and return what its container answers, whose status is 2xx.
+    """Check and route a call, and return what its container answers, whose status is 2xx.
 
     Raises:
         ServiceError: ValidationError, ModelError, and what a fault asks for.
     """
-    endpoint = deployment.endpoint
+    endpoint, request, clock = deployment.endpoint, call.request, deployment.clock
+    name = unquote(name)
+    headers = parameters.check(name, request, streamed=streamed)
+    if name != endpoint.name or account != endpoint.account:
+        raise validation_error(f"Endpoint {name} of account {account} not found.")
     _route(call, headers, deployment)
     assert call.route is not None
     variant, instance, fault = call.route
-    extra_s = 0.0
-    if fault is not None:
-        if (refusal := _refusal(fault, call, endpoint)) is not None:
-            raise refusal
-        if fault.kind == "spike":
-            extra_s = fault.delay or 0.0
-    backend = deployment.backends[variant][instance]
+    kind = fault.kind if fault is not None else None
+    if fault is not None and (refusal := _refusal(fault, call, endpoint)) is not None:
+        raise refusal
+    extra_s = (fault.delay or 0.0) if fault is not None and kind == "spike" else 0.0
     try:
-        call.reply = reply = await backend.invoke(
-            headers, call.request.body, call.at_s, extra_s, streamed=streamed
+        call.reply = reply = await deployment.backends[variant][instance].invoke(
+            Asked(headers, request.body, call.at_s, extra_s, streamed)
         )
         call.model_s = reply.wait_s + reply.service_s
         status = reply.response.status
-        is_faulty = fault is not None and fault.kind == "model_error"
-        if 200 <= status < 300 and not is_faulty:
+        if 200 <= status < 300 and kind != "model_error":
             call.model_status = status
             return reply.response
         said = (await _whole(call, reply.response, deployment)).decode(errors="replace")
-        said = said[:_QUOTE_LIMIT]
-        if is_faulty:
-            assert fault is not None
-            assert fault.status is not None
-            status, said = fault.status, FAULT
+        if fault is not None and kind == "model_error":
+            status, said = fault.status or status, FAULT
     except TimeoutError:
         status, said = 0, TIMED_OUT.format(label(call))
-        call.model_s = deployment.clock.now_s() - call.at_s
+        call.model_s = clock.now_s() - call.at_s
     except OSError as error:
         status, said = 500, f"The model server did not answer: {error}"
-        call.model_s = deployment.clock.now_s() - call.at_s
-    call.model_status = status
+        call.model_s = clock.now_s() - call.at_s
     raise _model_error(call, endpoint, status, said)
 
 
 def _route(call: Call, headers: dict[str, str], deployment: Deployment) -> None:
-    asked = call.request.headers
+    variants, asked = deployment.endpoint.variants, call.request.headers
     target, instance = asked.get(parameters.TARGET_VARIANT), None
     if (component := headers.get(parameters.INFERENCE_COMPONENT)) is not None:
-        variant = deployment.variant_of.get(component)
+        has_it = (name for name, one in variants.items() if component in one.components)
+        variant = next(has_it, None)
         if variant is None or target not in (None, variant):
             raise validation_error(f"Inference component {component} not found.")
         target = variant
     session = deployment.sessions.get(headers.get(SESSION_ID, ""))
     if session is not None and target in (None, session.variant):
         target, instance = session.variant, session.instance
-    call.route = deployment.router.route(
-        call.at_s,
-        target,
-        prefix=asked.get(parameters.PREFIX_AWARE_ID),
-        instance=instance,
-    )
+    prefix = asked.get(parameters.PREFIX_AWARE_ID)
+    call.route = deployment.router.route(call.at_s, target, prefix=prefix, instance=instance)
     variant = call.route.variant
-    for header, member in MEMBERS.items():
-        if header in headers and header not in deployment.taken[variant]:
+    for header, member in parts.MEMBERS.items():
+        if header in headers and header != parts.taken(variants[variant]):
             raise validation_error(f"{member} does not go with the variant {variant}.")
 
 
@@ -154,12 +128,11 @@ def _refusal(fault: Fault, call: Call, endpoint: config.Endpoint) -> ServiceErro
     """Return the error of a fault that keeps a request from its instance."""
     match fault.kind:
         case "throttle":
-            return ThrottlingError()
+            return ServiceError(400, "ThrottlingException", "Rate exceeded")
         case "service_error":
             assert fault.status is not None
             return ServiceError(fault.status, SERVICE_ERRORS[fault.status], FAULT)
         case "dead_instance":
-            call.model_status = 500
             return _model_error(call, endpoint, 500, "The model server did not answer: it is dead.")
     return None
 
@@ -175,23 +148,16 @@ async def _whole(call: Call, response: Response, deployment: Deployment) -> byte
     return body
 
 
-def _answer(call: Call, answered: Response) -> Response:
-    headers = {key: answered.headers[key] for key in _FROM_CONTAINER if key in answered.headers}
-    spoilt = deliver(call, headers)
-    return Response(200, headers, answered.body, spoilt)
-
-
 def deliver(call: Call, headers: dict[str, str]) -> Spoilt | None:
     """Name the variant in the headers of a good answer; return how a fault spoils that."""
     assert call.route is not None
     variant, _, fault = call.route
-    if fault is None:
+    if fault is None or fault.kind != "no_variant":
         headers[INVOKED_VARIANT] = variant
-        return None
-    if fault.kind != "no_variant":
-        headers[INVOKED_VARIANT] = variant
-    match fault.kind:
-        case "reset" | "slow_body" | "cut_body" | "closed_keep_alive" | "wrong_bytes" as how:
+    match fault:
+        case Fault(
+            kind="reset" | "slow_body" | "cut_body" | "closed_keep_alive" | "wrong_bytes" as how
+        ):
             return Spoilt(how, fault.delay or 0.0)
     return None
 
@@ -209,10 +175,12 @@ def _follow_session(asked: str, call: Call, answered: Response, deployment: Depl
 def label(call: Call) -> str:
     """Name the container that a message of SageMaker's blames."""
     headers = call.request.headers
-    return next((headers[header] for header in MEMBERS if header in headers), "primary")
+    return next((headers[header] for header in parts.MEMBERS if header in headers), "primary")
 
 
 def _model_error(call: Call, endpoint: config.Endpoint, status: int, said: str) -> ServiceError:
+    call.model_status = status
+    said = said[:_QUOTE_LIMIT]
     group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
     region, account = endpoint.region, endpoint.account
     blame = "client" if 400 <= status < 500 else "server"

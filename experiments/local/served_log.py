@@ -1,9 +1,10 @@
 """What the endpoint knows of each request, in a file, to check a client's records against."""
 
 import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 from experiments.errors import EndpointError
 
@@ -30,44 +31,23 @@ class Line(NamedTuple):
     """The error in which a streamed answer ended."""
 
 
-class ServedLog:
-    """A CSV file, a line a request, in the order of their ends. Without a path it is none.
+Write = Callable[[Line], Any]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Write]:
+    """Yield what writes a line a request to a CSV file, at once.
 
     Raises:
         EndpointError: the file cannot be written.
     """
-
-    def __init__(self, path: Path | None) -> None:
-        self._file = None
-        if path is not None:
-            try:
-                self._file = path.open("w", newline="", encoding="utf-8")
-            except OSError as error:
-                raise EndpointError(
-                    f"served_log: {path} cannot be written: {error.strerror}.",
-                    "Give another file.",
-                ) from None
-            self._rows = csv.writer(self._file)
-            self._rows.writerow(Line._fields)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a file."""
-        return self._file is not None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, line: Line) -> None:
-        """Write one line; it is in the file when that is closed, at the latest."""
-        if self._file is not None:
-            self._rows.writerow(line)
+    try:
+        file = path.open("w", buffering=1, newline="", encoding="utf-8")
+    except OSError as error:
+        raise EndpointError(
+            f"served_log: {path} cannot be written: {error.strerror}.", "Give another file."
+        ) from None
+    with file:
+        rows = csv.writer(file)
+        rows.writerow(Line._fields)
+        yield rows.writerow

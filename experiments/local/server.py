@@ -26,9 +26,8 @@ from experiments.local.clock import Clock
 from experiments.local.deployment import Deployment
 from experiments.local.http import Handler, Request, Response
 from experiments.local.process import Announcement
-from experiments.local.routing import Router
 from experiments.local.runtime import invoke_endpoint
-from experiments.local.served_log import ServedLog
+from experiments.local.served_log import opened
 from experiments.local.service_error import ServiceError
 from experiments.local.streaming import invoke_with_response_stream
 
@@ -40,25 +39,15 @@ def application(first: Deployment, *others: Deployment) -> Handler:
     """Return the handler that is the endpoints; what names none of them is the first's."""
     endpoint = first.endpoint
     by_name = {one.endpoint.name: one for one in (first, *others)}
-    known = [
-        sigv4.Credentials(
-            access_key_id=endpoint.access_key_id,
-            secret_access_key=endpoint.secret_access_key,
-            region=endpoint.region,
-            account=endpoint.account,
-        )
-    ]
-    known += [
-        sigv4.Credentials(access_key_id=key_id, region=endpoint.region, **key.model_dump())
-        for key_id, key in endpoint.keys.items()
-    ]
+    own = config.Key(secret_access_key=endpoint.secret_access_key, account=endpoint.account)
+    keys = {endpoint.access_key_id: own, **endpoint.keys}
 
     async def answer(request: Request) -> Response:
         path = request.target.partition("?")[0]
         invocation = _RUNTIME.fullmatch(path)
         called = None if invocation is not None else api.named(request)
-        service = "sagemaker" if called is None else called.signed_for
-        account = sigv4.verify(request, *known, service=service, now=datetime.now(UTC)).account
+        service, now = api.signed_for(called), datetime.now(UTC)
+        account = sigv4.verify(request, keys, region=endpoint.region, service=service, now=now)
         if request.method == "POST" and called is not None:
             return api.answer(called, request, account, lambda name: by_name.get(name or "", first))
         if request.method == "POST" and invocation is not None:
@@ -114,11 +103,9 @@ def run(
     endpoint = endpoints[0]
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(http.listen(host, port))
-        if log_dir is None:
+        logs = log_dir
+        if logs is None:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="abreast-")))
-        else:
-            logs = log_dir
-            logs.mkdir(parents=True, exist_ok=True)
         address, bound_port = listener.getsockname()[:2]
         if not ipaddress.ip_address(address).is_loopback:
             logger.warning("%s is not a loopback address: others may reach this endpoint.", host)
@@ -131,30 +118,7 @@ def run(
             secret_access_key=endpoint.secret_access_key,
             variants=tuple(endpoint.variants),
         )
-
-        folder = Path.cwd() if log_dir is None else log_dir
-        attempts = Attempts()
-
-        async def deployed(
-            endpoint: config.Endpoint, logs: Path, until: contextlib.AsyncExitStack
-        ) -> Deployment:
-            path = None if endpoint.served_log is None else folder / endpoint.served_log
-            served_log = until.enter_context(ServedLog(path))
-            capture = None
-            if endpoint.capture is not None:
-                capture = CaptureLog(endpoint.capture, folder / endpoint.capture.folder, endpoint)
-                until.callback(capture.close)
-            clock = until.enter_context(contextlib.closing(Clock()))
-            started = await until.enter_async_context(backends.started(endpoint, logs, clock))
-            return Deployment(
-                endpoint=endpoint,
-                backends=started,
-                router=Router(endpoint, started),
-                clock=clock,
-                served_log=served_log,
-                attempts=attempts,
-                capture=capture,
-            )
+        folder, attempts = log_dir or Path.cwd(), Attempts()
 
         async def main() -> None:
             task = asyncio.current_task()
@@ -166,8 +130,8 @@ def run(
                     deployments = []
                     for one in endpoints:
                         own = logs if one is endpoint else logs / one.name
-                        own.mkdir(exist_ok=True)
-                        deployments.append(await deployed(one, own, until))
+                        own.mkdir(parents=True, exist_ok=True)
+                        deployments.append(await _deployed(one, own, folder, attempts, until))
                     limit = max(one.body_limit for one in endpoints)
                     async with http.serve(application(*deployments), listener, limit):
                         # What is there by now stays. Each full collection would look at all of
@@ -184,6 +148,31 @@ def run(
                 "retries by itself.",
                 attempts.repeated, attempts.calls,
             )  # fmt: skip
+
+
+async def _deployed(
+    endpoint: config.Endpoint,
+    logs: Path,
+    folder: Path,
+    attempts: Attempts,
+    until: contextlib.AsyncExitStack,
+) -> Deployment:
+    """Start an endpoint, whose models log to `logs`; what it keeps goes to `folder`."""
+    served_log = capture = None
+    if endpoint.served_log is not None:
+        served_log = until.enter_context(opened(folder / endpoint.served_log))
+    if endpoint.capture is not None:
+        capture = CaptureLog(endpoint.capture, folder / endpoint.capture.folder, endpoint)
+        until.callback(capture.close)
+    clock = until.enter_context(contextlib.closing(Clock()))
+    return Deployment(
+        endpoint=endpoint,
+        backends=await until.enter_async_context(backends.started(endpoint, logs, clock)),
+        clock=clock,
+        served_log=served_log,
+        capture=capture,
+        attempts=attempts,
+    )
 
 
 def main() -> int:

@@ -23,29 +23,21 @@ class ServiceError(Exception):
     def response(self) -> Response:
         """Return the error as the rest-json and json protocols both read it.
 
-        rest-json takes the code from the header, json from `__type`.
+        rest-json takes the code from the header, json from `__type`. The runtime's answer to too
+        many requests is in no service model, and has no message.
         """
         body = {"__type": self.code, "Message": self.message, **self.members}
+        said = {"message": None} if self.code == "ThrottlingException" else body
         return Response(
             status=self.status,
             headers={"Content-Type": "application/json", "x-amzn-ErrorType": self.code},
-            body=json.dumps(body).encode(),
+            body=json.dumps(said).encode(),
         )
 
 
-class ThrottlingError(ServiceError):
-    """The runtime's answer to too many requests, which is in no service model.
-
-    Its body is `{"message": null}`; only the header holds the code.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(400, "ThrottlingException", "Rate exceeded")
-
-    def response(self) -> Response:
-        """Return the error as AWS sends it."""
-        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": self.code}
-        return Response(status=self.status, headers=headers, body=b'{"message":null}')
+def invalid(message: str) -> ServiceError:
+    """Return the SageMaker API's answer to a request that breaks a rule."""
+    return ServiceError(400, "ValidationException", message)
 
 
 def validation_error(message: str) -> ServiceError:

@@ -11,8 +11,12 @@ NEW_SESSION = "NEW_SESSION"
 LIFETIME = timedelta(minutes=20)
 
 
-class NotOpenError(Exception):
-    """Raised of a session that was never opened, is closed, or has expired."""
+class RefusedError(Exception):
+    """Raised by a model of ours to answer with an error status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Sessions:
@@ -29,7 +33,7 @@ class Sessions:
         """Return the headers that an answer has beside its own; none outside of a session.
 
         Raises:
-            NotOpenError: the session is not open. Ours answer that with status 400.
+            RefusedError: status 400, of a session that is not open.
         """
         asked = headers.get(SESSION_ID)
         if asked is None:
@@ -43,7 +47,7 @@ class Sessions:
             self._open[session] = expires = (now + self._lifetime).replace(microsecond=0)
             return {NEW_SESSION_ID: f"{session}; Expires={expires:%Y-%m-%dT%H:%M:%SZ}"}
         if asked not in self._open:
-            raise NotOpenError(f"The session {asked} is not open: open one with {NEW_SESSION}.")
+            raise RefusedError(400, f"The session {asked} is not open: ask for {NEW_SESSION}.")
         if not body:
             del self._open[asked]
             return {CLOSED_SESSION_ID: asked}

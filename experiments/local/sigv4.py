@@ -6,11 +6,12 @@ Method: "Create a signed AWS API request" in the IAM User Guide, for services ot
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote
 
+from experiments.local.config import Key
 from experiments.local.http import Request
 from experiments.local.service_error import ServiceError
 
@@ -25,78 +26,60 @@ _SPACES = re.compile(r"[ \t]+")
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """A key pair that may call, the region that it must name, and the account that it is of.
+def verify(
+    request: Request, keys: Mapping[str, Key], *, region: str, service: str, now: datetime
+) -> str:
+    """Return the account of the key with which `request` was signed within 5 minutes of `now`.
 
-    Temporary ones have a session token, and expire.
-    """
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    region: str
-    account: str = ""
-    session_token: str | None = field(default=None, repr=False)
-    expires: datetime | None = None
-
-
-def verify(request: Request, *known: Credentials, service: str, now: datetime) -> Credentials:
-    """Return the credentials with which `request` was signed within 5 minutes of `now`.
-
-    They are one of those `known`, and the request is for `service`.
+    `keys` are those that may call, by their id; a request is for a `region` and a `service`.
 
     Raises:
         ServiceError: 403, with the code that AWS gives for what is wrong.
     """
     authorization = request.headers.get("authorization")
     if authorization is None:
-        raise ServiceError(
-            403, "MissingAuthenticationTokenException", "Missing Authentication Token"
-        )
+        message = "Missing Authentication Token"
+        raise ServiceError(403, "MissingAuthenticationTokenException", message)
     claim = _AUTHORIZATION.fullmatch(authorization)
     if claim is None:
-        raise ServiceError(
-            403,
-            "IncompleteSignatureException",
+        message = (
             "The Authorization header must have the algorithm AWS4-HMAC-SHA256 and the parameters "
-            "Credential, SignedHeaders and Signature.",
+            "Credential, SignedHeaders and Signature."
         )
-    key_id, date, region, claimed_service, names, signature = claim.groups()
+        raise ServiceError(403, "IncompleteSignatureException", message)
+    key_id, date, claimed_region, claimed_service, names, signature = claim.groups()
     signed = names.split(";")
     timestamp = request.headers.get("x-amz-date", "")
-    for credentials in known:
-        if credentials.access_key_id == key_id:
-            break
-    else:
-        raise _unrecognized()
-    token = credentials.session_token
-    if token is not None and token != request.headers.get("x-amz-security-token"):
-        raise _unrecognized()
-    if credentials.expires is not None and credentials.expires < now:
-        raise ServiceError(
-            403,
-            "ExpiredTokenException",
-            "The security token included in the request is expired",
-        )
-    if region != credentials.region:
-        raise _invalid(f"Credential should be scoped to a valid region, not '{region}'.")
+    own, token = keys.get(key_id), request.headers.get("x-amz-security-token")
+    if own is None or own.session_token not in (None, token):
+        message = "The security token included in the request is invalid."
+        raise ServiceError(403, "UnrecognizedClientException", message)
+    if own.expires is not None and own.expires < now:
+        message = "The security token included in the request is expired"
+        raise ServiceError(403, "ExpiredTokenException", message)
+    if claimed_region != region:
+        raise _invalid(f"Credential should be scoped to a valid region, not '{claimed_region}'.")
     if claimed_service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
     for name in ("host", *request.headers):
         if name not in signed and (name == "host" or name.startswith("x-amz-")):
             raise _invalid(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
-    _check_time(timestamp, date, now)
+    signed_at, at = _signed_at(timestamp, date), f"{now:%Y%m%dT%H%M%SZ}"
+    if signed_at < now - MAX_SKEW:
+        raise _invalid(f"Signature expired: {timestamp} is now earlier than {at} - 5 min.")
+    if signed_at > now + MAX_SKEW:
+        raise _invalid(f"Signature not yet current: {timestamp} is still later than {at} + 5 min.")
 
     hashed = hashlib.sha256(canonical_request(request, signed)).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{date}/{region}/{service}/aws4_request\n{hashed}"
-    key = _signing_key(credentials.secret_access_key, date, region, service)
+    key = _signing_key(own.secret_access_key, date, region, service)
     if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), signature):
         raise _invalid(
             "The request signature we calculated does not match the signature you provided. Check "
             "your AWS Secret Access Key and signing method. Consult the service documentation for "
             "details."
         )
-    return credentials
+    return own.account
 
 
 def canonical_request(request: Request, signed: list[str]) -> bytes:
@@ -133,16 +116,6 @@ def _canonical_path(path: str) -> str:
     return quote(f"/{'/'.join(kept)}{end}", safe="/~")
 
 
-def _check_time(timestamp: str, date: str, now: datetime) -> None:
-    signed_at = _signed_at(timestamp, date)
-    if signed_at < now - MAX_SKEW:
-        raise _invalid(f"Signature expired: {timestamp} is now earlier than {_basic(now)} - 5 min.")
-    if signed_at > now + MAX_SKEW:
-        raise _invalid(
-            f"Signature not yet current: {timestamp} is still later than {_basic(now)} + 5 min."
-        )
-
-
 @lru_cache(maxsize=256)
 def _signed_at(timestamp: str, date: str) -> datetime:
     if not _TIMESTAMP.fullmatch(timestamp):
@@ -158,21 +131,12 @@ def _signed_at(timestamp: str, date: str) -> datetime:
         raise _invalid(f"'{timestamp}' is no date.") from None
 
 
-def _basic(moment: datetime) -> str:
-    return moment.strftime("%Y%m%dT%H%M%SZ")
-
-
 @lru_cache(maxsize=8)
 def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
-
-
-def _unrecognized() -> ServiceError:
-    message = "The security token included in the request is invalid."
-    return ServiceError(403, "UnrecognizedClientException", message)
 
 
 def _invalid(message: str) -> ServiceError:

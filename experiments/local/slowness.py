@@ -99,13 +99,10 @@ def pace(table: Slowness, seed: int, owner: str) -> Pace:
             for number, schedule in enumerate(schedules)
         ]
 
-    stops = [(window, 0.0) for window in windows("pauses", table.pauses)]
-    slows = [
-        (window, 1 / episode.factor)
-        for window, episode in zip(windows("episodes", table.episodes), table.episodes, strict=True)
-    ]
-    wanders = [
+    speeds = [0.0] * len(table.pauses) + [1 / one.factor for one in table.episodes]
+    slow = windows("pauses", table.pauses) + windows("episodes", table.episodes)
+    wanders = (
         Wander(drift, generator(seed, owner, "drifts", number))
         for number, drift in enumerate(table.drifts)
-    ]
-    return Pace((*stops, *slows), tuple(wanders))
+    )
+    return Pace(tuple(zip(slow, speeds, strict=True)), tuple(wanders))

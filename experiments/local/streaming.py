@@ -7,7 +7,7 @@ from experiments.local import eventstream, parameters
 from experiments.local.deployment import Call, Deployment
 from experiments.local.faults import STREAM_ERRORS
 from experiments.local.http import Response, chunk
-from experiments.local.runtime import FAULT, TIMED_OUT, ask, checked, deliver, label
+from experiments.local.runtime import FAULT, TIMED_OUT, ask, deliver, label
 from experiments.local.service_error import ServiceError
 
 _FROM_CONTAINER = {
@@ -25,28 +25,26 @@ async def invoke_with_response_stream(
         ServiceError: as InvokeEndpoint does, before the first part.
     """
     try:
-        headers = checked(name, call.request, account, deployment, parameters.STREAM)
-        answered = await ask(call, headers, deployment, streamed=True)
-        call.status = 200
-        call.is_streamed = True
+        answered = await ask(name, call, account, deployment, streamed=True)
     except BaseException as error:
         if isinstance(error, ServiceError):
             call.fail(error)
         deployment.end(call)
         raise
-    said = {"Content-Type": eventstream.CONTENT_TYPE}
-    spoilt = deliver(call, said)
+    call.status = 200
+    call.is_streamed = True
+    headers = {"Content-Type": eventstream.CONTENT_TYPE}
+    spoilt = deliver(call, headers)
     for header, theirs in _FROM_CONTAINER.items():
         if theirs in answered.headers:
-            said[header] = answered.headers[theirs]
+            headers[header] = answered.headers[theirs]
     assert answered.stream is not None
     messages = _messages(call, answered.stream, deployment)
     if spoilt is None:
-        return Response(status=200, headers=said, body=b"", stream=messages)
+        return Response(200, headers, b"", stream=messages)
     # What goes wrong on its way goes wrong with the whole of it.
     body = b"".join([chunk(one) async for one in messages]) + chunk(b"")
-    said["Transfer-Encoding"] = "chunked"
-    return Response(status=200, headers=said, body=body, spoilt=spoilt)
+    return Response(200, {**headers, "Transfer-Encoding": "chunked"}, body, spoilt)
 
 
 async def _messages(
@@ -55,7 +53,6 @@ async def _messages(
     assert call.route is not None
     fault = call.route.fault
     failing = STREAM_ERRORS.get(fault.kind) if fault is not None else None
-    clock = deployment.clock
     until = asyncio.get_running_loop().time() + deployment.endpoint.stream_timeout
     error: bytes | None = None
     try:
@@ -65,21 +62,20 @@ async def _messages(
                 async with asyncio.timeout_at(until):
                     piece = await anext(pieces, None)
             except TimeoutError:
-                call.stream_error = "ModelInvocationTimeExceeded"
-                error = _broken(call.stream_error, TIMED_OUT.format(label(call)))
+                error = _broken(call, "ModelInvocationTimeExceeded", TIMED_OUT.format(label(call)))
             except OSError as broken:
-                call.stream_error = "StreamBroken"
-                error = _broken(call.stream_error, f"The model server's answer broke: {broken}")
-            call.model_s = clock.now_s() - call.at_s
+                error = _broken(call, "StreamBroken", f"The model server's answer broke: {broken}")
+            call.model_s = deployment.clock.now_s() - call.at_s
             if piece is None:
                 break
             if call.first_chunk_s is None:
                 call.first_chunk_s = call.model_s
             yield eventstream.part(piece)
-            if failing is not None:
-                members = {"ErrorCode": "StreamBroken"} if failing == "ModelStreamError" else {}
-                call.stream_error = members.get("ErrorCode", failing)
-                error = eventstream.exception(failing, FAULT, **members)
+            if failing == "ModelStreamError":
+                error = _broken(call, "StreamBroken", FAULT)
+            elif failing is not None:
+                call.stream_error = failing
+                error = eventstream.exception(failing, FAULT)
         if error is not None:
             yield error
     except (GeneratorExit, asyncio.CancelledError):  # the client has gone
@@ -90,5 +86,7 @@ async def _messages(
         deployment.end(call)
 
 
-def _broken(code: str, text: str) -> bytes:
+def _broken(call: Call, code: str, text: str) -> bytes:
+    """Return the ModelStreamError in which a stream ends, and note it."""
+    call.stream_error = code
     return eventstream.exception("ModelStreamError", text, ErrorCode=code)

@@ -5,8 +5,8 @@ that bends them; otherwise by simulation with the code that serves.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,8 +25,7 @@ _RESOLUTION_BY_THEORY = 0.001
 _SELDOM = 1e-5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
+class Truth(NamedTuple):
     """One variant at one rate; times in seconds, of requests that were answered well.
 
     `errors_s` are the standard errors of the quantiles, which are 0 by theory.
@@ -53,47 +52,39 @@ def at_rates(
     Where more arrives than a variant can do, its times grow without end: they are infinite.
     """
     known: dict[str, Truth] = {}
-    loads = {}
+    loads, unsettled = {}, {}
+    exact = (0.0,) * len(levels)
     for name, rate_rps in rates_rps.items():
-        survival = theory(endpoint, name, rate_rps)
         capacity = capacity_rps(endpoint, name, body_bytes)
-        load = rate_rps / capacity
-        loads[name] = _let_through_rps(endpoint, name, rate_rps) / capacity
-        if loads[name] >= 1:
-            known[name] = Truth(
-                rate_rps=rate_rps,
-                load=load,
-                quantiles_s=(math.inf,) * len(levels),
-                errors_s=(0.0,) * len(levels),
-                error_rate=math.nan,
-                method="full: its queue grows without end",
-            )
-        elif survival is not None:
-            scale_s = _work_s(endpoint.variants[name], body_bytes)
-            known[name] = Truth(
-                rate_rps=rate_rps,
-                load=load,
-                quantiles_s=tuple(queueing.quantile(survival, p, scale_s) for p in levels),
-                errors_s=(0.0,) * len(levels),
-                error_rate=0.0,
-                method=_theory_name(endpoint.variants[name]),
-            )
-    if known.keys() != rates_rps.keys():
-        unknown = {name: load for name, load in loads.items() if name not in known}
-        simulated = virtual.simulate(
-            endpoint, rates_rps, requests=requests, loads=unknown, body_bytes=body_bytes
+        load = loads[name] = rate_rps / capacity
+        reached = _let_through_rps(endpoint, name, rate_rps) / capacity
+        if reached >= 1:
+            full, why = (math.inf,) * len(levels), "full: its queue grows without end"
+            known[name] = Truth(rate_rps, load, full, exact, math.nan, why)
+        elif (survival := theory(endpoint, name, rate_rps)) is not None:
+            simulated = _simulated(endpoint.variants[name])
+            quantiles = tuple(queueing.quantile(survival, p, simulated.mean_s) for p in levels)
+            kind = "M" if simulated.distribution == "exponential" else "D"
+            method = f"theory, M/{kind}/{simulated.workers}"
+            known[name] = Truth(rate_rps, load, quantiles, exact, 0.0, method)
+        else:
+            unsettled[name] = reached
+    if unsettled:
+        found = virtual.simulate(
+            endpoint, rates_rps, requests=requests, loads=unsettled, body_bytes=body_bytes
         )
-        for name in unknown:
-            one = simulated[name]
-            quantiles = [one.quantile(level) for level in levels]
+        for name in unsettled:
+            one = found[name]
+            quantiles_s = [one.quantile(level) for level in levels]
+            method = f"simulation of {one.requests:,} requests"
+            method += "" if one.is_settled else ", too close to full to settle"
             known[name] = Truth(
-                rate_rps=rates_rps[name],
-                load=rates_rps[name] / capacity_rps(endpoint, name, body_bytes),
-                quantiles_s=tuple(value for value, _ in quantiles),
-                errors_s=tuple(error for _, error in quantiles),
-                error_rate=one.error_rate,
-                method=f"simulation of {one.requests:,} requests"
-                + ("" if one.is_settled else ", too close to full to settle"),
+                rates_rps[name],
+                loads[name],
+                tuple(value for value, _ in quantiles_s),
+                tuple(error for _, error in quantiles_s),
+                one.error_rate,
+                method,
             )
     return {name: known[name] for name in rates_rps}
 
@@ -119,8 +110,7 @@ def _let_through_rps(endpoint: config.Endpoint, name: str, rate_rps: float) -> f
 def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Survival | None:
     """Return the survival of a variant's response time where theory gives it, else None."""
     variant = endpoint.variants[name]
-    simulated = variant.simulated
-    assert simulated is not None
+    simulated = _simulated(variant)
     alone = variant.routing == "RANDOM" or variant.instances == 1
     bent = any(table.pauses or table.episodes or table.drifts for table in (endpoint, variant))
     struck = any(fault.variant in (None, name) for fault in endpoint.faults)
@@ -135,7 +125,7 @@ def theory(endpoint: config.Endpoint, name: str, rate_rps: float) -> queueing.Su
     # Poisson arrivals divided at random are Poisson arrivals at each.
     each = [
         known(rate_rps / variant.instances, simulated.mean_s * factor, simulated.workers)
-        for factor in _factors(variant)
+        for factor in variant.factors[: variant.instances]
     ]
 
     def survival(t: float) -> float:
@@ -150,13 +140,13 @@ def capacity_rps(endpoint: config.Endpoint, name: str, body_bytes: int) -> float
     Of the faults, spikes count as the work that they are; what the others answer is left aside.
     """
     variant = endpoint.variants[name]
-    assert variant.simulated is not None
-    work_s = _work_s(variant, body_bytes)
+    simulated = _simulated(variant)
+    work_s = simulated.mean_s + simulated.per_kb * body_bytes / 1024
     each_s = [
         work_s * factor + _spikes_s(endpoint, name, number)
-        for number, factor in enumerate(_factors(variant), start=1)
+        for number, factor in enumerate(variant.factors[: variant.instances], start=1)
     ]
-    each = [variant.simulated.workers / mean_s if mean_s else math.inf for mean_s in each_s]
+    each = [simulated.workers / mean_s if mean_s else math.inf for mean_s in each_s]
     # At random each gets as much, and the slowest is the first that is full.
     total = min(each) * len(each) if variant.routing == "RANDOM" else sum(each)
     for table in (endpoint, variant):
@@ -221,22 +211,17 @@ def highest_rate_rps(
     for load in (queueing.MDC_HIGHEST_LOAD, 1 - _RESOLUTION_BY_THEORY / 10):
         if theory(endpoint, name, capacity * load) is not None:
             top, resolution = capacity * load, _RESOLUTION_BY_THEORY
-    low, high = _bisect(keeps, capacity / 1000, top, resolution)
-    method = "simulation" if theory(endpoint, name, low) is None else "theory"
-    return low, min(high, capacity), method
-
-
-def _bisect(
-    keeps: Callable[[float], bool], low: float, high: float, resolution: float
-) -> tuple[float, float]:
+    low, high = capacity / 1000, top
     if keeps(high):
-        return high, math.inf
-    if not keeps(low):
-        return 0.0, 0.0
-    while high - low > resolution * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if keeps(middle) else (low, middle)
-    return low, high
+        low, high = high, capacity
+    elif not keeps(low):
+        low = high = 0.0
+    else:
+        while high - low > resolution * high:
+            middle = (low + high) / 2
+            low, high = (middle, high) if keeps(middle) else (low, middle)
+    method = "simulation" if theory(endpoint, name, low) is None else "theory"
+    return low, high, method
 
 
 def read_slo(texts: Iterable[str]) -> dict[str, float]:
@@ -248,29 +233,20 @@ def read_slo(texts: Iterable[str]) -> dict[str, float]:
     slo = {}
     for text in texts:
         metric, _, limit = text.partition("=")
+        if metric != ERROR_RATE and (quantile_of(metric) is None or is_of_first_byte(metric)):
+            raise PlanError(
+                f"--slo {text}: the metric must be a percentile of the whole, or error_rate.",
+                "Give one such as p99=300ms.",
+            )
         kind = Share if metric == ERROR_RATE else PositiveSeconds
         try:
-            if metric != ERROR_RATE and (quantile_of(metric) is None or is_of_first_byte(metric)):
-                raise ValueError("the metric must be a percentile of the whole, or error_rate")
             slo[metric] = TypeAdapter[float](kind).validate_python(limit)
         except ValidationError as error:
             rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise PlanError(f'--slo {text}: "{limit}" {rule}.', "Correct it.") from None
-        except ValueError as error:
-            raise PlanError(f"--slo {text}: {error}.", "Give one such as p99=300ms.") from None
     return slo
 
 
-def _factors(variant: config.Variant) -> list[float]:
-    return (variant.instance_factors or [1.0] * variant.instances)[: variant.instances]
-
-
-def _work_s(variant: config.Variant, body_bytes: int) -> float:
+def _simulated(variant: config.Variant) -> config.Simulated:
     assert variant.simulated is not None
-    return variant.simulated.mean_s + variant.simulated.per_kb * body_bytes / 1024
-
-
-def _theory_name(variant: config.Variant) -> str:
-    assert variant.simulated is not None
-    kind = "M" if variant.simulated.distribution == "exponential" else "D"
-    return f"theory, M/{kind}/{variant.simulated.workers}"
+    return variant.simulated

@@ -25,13 +25,10 @@ def printed(path: Path, rate_rps: float | None, slo: Sequence[str], body_bytes: 
             f"{path}: No variant is simulated, so the truth is not known.",
             "Give a variant a table [variants.NAME.simulated].",
         )
-    parts = []
-    if rate_rps is not None:
-        parts.append(_at_rate(endpoint, rate_rps, names, body_bytes))
-    if limits:
-        parts.append(_highest(endpoint, limits, names, body_bytes))
-    if not parts:
+    if rate_rps is None and not limits:
         raise PlanError("--truth needs --rate, --slo or both.", "Give one such as --rate 80.")
+    parts = [] if rate_rps is None else [_at_rate(endpoint, rate_rps, names, body_bytes)]
+    parts += [_highest(endpoint, limits, names, body_bytes)] if limits else []
     return "\n\n".join(parts)
 
 
@@ -41,24 +38,20 @@ def _at_rate(endpoint: config.Endpoint, rate_rps: float, names: list[str], body_
     rates = {name: rate_rps * weights[name] / total for name in names if weights[name]}
     width = max(map(len, ("variant", *rates)))
     head = "".join(f"{f'p{100 * level:g} ms':>18}" for level in LEVELS)
-    lines = [f"{'variant':<{width}}  {'req/s':>8}{'load':>7}{head}{'errors':>9}  by"]
+    lines = [
+        f"At {rate_rps:g} requests a second, divided by weight: response times at the endpoint "
+        "(wait and service),",
+        "without the network, of requests that succeed; \u00b1 is twice the standard error.",
+        f"{'variant':<{width}}  {'req/s':>8}{'load':>7}{head}{'errors':>9}  by",
+    ]
     for name, truth in at_rates(endpoint, rates, body_bytes=body_bytes).items():
-        cells = "".join(
-            f"{_time(value, error):>18}"
-            for value, error in zip(truth.quantiles_s, truth.errors_s, strict=True)
-        )
+        times = map(_time, truth.quantiles_s, truth.errors_s)
+        share = "\u2013" if math.isnan(truth.error_rate) else f"{truth.error_rate:.2%}"
         lines.append(
-            f"{name:<{width}}  {truth.rate_rps:>8.1f}{truth.load:>7.0%}{cells}"
-            f"{_share(truth.error_rate):>9}  {truth.method}"
+            f"{name:<{width}}  {truth.rate_rps:>8.1f}{truth.load:>7.0%}"
+            f"{''.join(f'{time:>18}' for time in times)}{share:>9}  {truth.method}"
         )
-    return "\n".join(
-        [
-            f"At {rate_rps:g} requests a second, divided by weight: response times at the endpoint "
-            "(wait and service),",
-            "without the network, of requests that succeed; \u00b1 is twice the standard error.",
-            *lines,
-        ]
-    )
+    return "\n".join(lines)
 
 
 def _highest(
@@ -89,7 +82,3 @@ def _time(value_s: float, error_s: float) -> str:
         return "\u2013"
     spread = f" \u00b1{2000 * error_s:.2g}" if error_s else ""
     return f"{1000 * value_s:.4g}{spread}"
-
-
-def _share(value: float) -> str:
-    return "\u2013" if math.isnan(value) else f"{value:.2%}"

@@ -21,38 +21,34 @@ _TO_SETTLE = 100
 """Relaxation times of M/M/1 that a replicate lasts at least; a tenth of it is the warm-up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """What one variant did in one replicate; in seconds, of requests that were answered well."""
-
-    response_s: NDArray[np.float64]
-    failed: int
+Replicate = tuple[NDArray[np.float64], int]
+"""The response times in seconds of requests that were answered well, and how many were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Simulation:
     """Independent replicates of one variant's traffic."""
 
-    samples: tuple[Sample, ...]
+    replicates: tuple[Replicate, ...]
     is_settled: bool = True
     """Whether each replicate was long enough for the queues to forget that they began empty."""
 
     @property
     def requests(self) -> int:
         """All that were simulated, without the warm-ups."""
-        return sum(sample.response_s.size + sample.failed for sample in self.samples)
+        return sum(response_s.size + failed for response_s, failed in self.replicates)
 
     @property
     def error_rate(self) -> float:
         """The share of requests that were left without their answer."""
-        return sum(sample.failed for sample in self.samples) / max(self.requests, 1)
+        return sum(failed for _, failed in self.replicates) / max(self.requests, 1)
 
     def quantile(self, level: float) -> tuple[float, float]:
         """Return a quantile of the response time and its standard error, from the replicates.
 
         Both are infinite where no request was answered.
         """
-        times = [one.response_s for one in self.samples if one.response_s.size]
+        times = [response_s for response_s, _ in self.replicates if response_s.size]
         if not times:
             return inf, inf
         each = [float(np.quantile(one, level)) for one in times]
@@ -104,7 +100,7 @@ def simulate(
     ]  # fmt: skip
     return {
         name: Simulation(
-            samples=tuple(replicate[name] for replicate in replicates),
+            replicates=tuple(replicate[name] for replicate in replicates),
             is_settled=settling_s.get(name, 0.0) <= length_s,
         )
         for name in rates_rps
@@ -117,7 +113,7 @@ def _replicate(
     length_s: float,
     slowest_s: float,
     body_bytes: int,
-) -> dict[str, Sample]:
+) -> dict[str, Replicate]:
     draws = generator(endpoint.seed, "truth")
     # Regular schedules are in another phase in each replicate.
     begins_s = draws.uniform(0.0, slowest_s)
@@ -129,24 +125,19 @@ def _replicate(
     for at_s, name in _arrivals(rates_rps, length_s, draws):
         at_s += begins_s  # noqa: PLW2901
         _, number, fault = router.route(at_s, name)
-        kind = fault.kind if fault is not None else None
+        kind, delay_s = (fault.kind, fault.delay or 0.0) if fault is not None else (None, 0.0)
         fails = kind in FAILING
         took_s = 0.0
         if kind not in NOT_SERVED:
-            delay_s = (fault.delay or 0.0) if fault is not None else 0.0
             extra_s = delay_s if kind == "spike" else 0.0
             took_s = instances[name][number].arrives(at_s, body_bytes, extra_s).ends_at_s - at_s
             fails = fails or took_s > endpoint.model_timeout
             took_s += delay_s if kind == "slow_body" else 0.0
-        if at_s >= measured_from_s:
-            if fails:
-                failed[name] += 1
-            else:
-                response_s[name].append(took_s)
-    return {
-        name: Sample(response_s=np.array(response_s[name]), failed=failed[name])
-        for name in rates_rps
-    }
+        if at_s >= measured_from_s and fails:
+            failed[name] += 1
+        elif at_s >= measured_from_s:
+            response_s[name].append(took_s)
+    return {name: (np.array(response_s[name]), failed[name]) for name in rates_rps}
 
 
 def _arrivals(

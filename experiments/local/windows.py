@@ -53,27 +53,20 @@ class Windows:
     def __init__(self, schedule: Schedule, generator: np.random.Generator) -> None:
         self._every = schedule.every
         self._length = inf if schedule.length is None else schedule.length
+        self._off_s = (schedule.every or 0.0) - (schedule.length or 0.0)
         self._generator = generator if schedule.random else None
-        self._starts = [schedule.at]
-        if self._generator is not None:
-            self._starts = [schedule.at + self._generator.exponential(self._off_s())]
+        first_s = generator.exponential(self._off_s) if schedule.random else 0.0
+        self._starts = [schedule.at + first_s]
 
     def around(self, at_s: float) -> tuple[bool, float]:
         """Say whether a window is open at `at_s`, and until when that stays so."""
         starts = self._starts
         while self._every is not None and starts[-1] <= at_s:
-            starts.append(starts[-1] + self._step_s())
+            step_s = self._every
+            if self._generator is not None:
+                step_s = self._length + self._generator.exponential(self._off_s)
+            starts.append(starts[-1] + step_s)
         last = bisect_right(starts, at_s) - 1
         if last >= 0 and at_s < starts[last] + self._length:
             return True, starts[last] + self._length
         return False, starts[last + 1] if last + 1 < len(starts) else inf
-
-    def _off_s(self) -> float:
-        assert self._every is not None
-        return self._every - self._length
-
-    def _step_s(self) -> float:
-        assert self._every is not None
-        if self._generator is None:
-            return self._every
-        return self._length + self._generator.exponential(self._off_s())

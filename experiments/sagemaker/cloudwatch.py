@@ -7,7 +7,7 @@ end, so the reading waits until the last one with answers is there, and nothing 
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -59,7 +59,7 @@ def read(folder: RunFolder) -> dict[str, Any]:
     while True:
         is_late = datetime.now(UTC) >= give_up
         try:
-            metrics, is_whole = _minutes(client, known, _ALL, begin, end)
+            metrics, is_whole = minutes(client, known, _ALL, begin, end)
             is_there = all(
                 max(own["Invocations"]["Sum"], default="") >= last.get(arm, "")
                 for arm, own in metrics.items()
@@ -82,8 +82,20 @@ def read(folder: RunFolder) -> dict[str, Any]:
 
 def dimensions(plan: Plan, manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Give what CloudWatch tells each arm by, which may be the same for several, if it does."""
-    found = {arm: _dimensions(plan, manifest, arm) for arm in plan.arms}
-    return {arm: own for arm, own in found.items() if own}
+    found = {}
+    described = manifest.get("endpoint", {}).get("variants", ())
+    named = [name.rpartition("/") for name in described]
+    for arm, asked in plan.arms.items():
+        endpoint, variant = plan.endpoint_of(arm), plan.variant_of(arm)
+        of_it = [own for of, _, own in named if (of or plan.endpoint.name) == endpoint]
+        if variant is None and len(of_it) == 1:
+            variant = of_it[0]
+        component = asked.request.inference_component_name or plan.request.inference_component_name
+        if component is not None:
+            found[arm] = {"InferenceComponentName": component}
+        elif variant is not None:
+            found[arm] = {"EndpointName": endpoint, "VariantName": variant}
+    return found
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -92,19 +104,6 @@ def _is_refusal(error: Exception) -> bool:
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     code = answer.get("Error", {}).get("Code", "")
     return status < 500 and "Throttl" not in code and code != "RequestLimitExceeded"
-
-
-def _dimensions(plan: Plan, manifest: Mapping[str, Any], arm: str) -> dict[str, str] | None:
-    told_by = plan.arms[arm].request
-    component = told_by.inference_component_name or plan.request.inference_component_name
-    if component is not None:
-        return {"InferenceComponentName": component}
-    endpoint, variant = plan.endpoint_of(arm), plan.variant_of(arm)
-    if variant is None:
-        described = (name.rpartition("/") for name in manifest["endpoint"].get("variants", ()))
-        its = [name for of, _, name in described if (of or plan.endpoint.name) == endpoint]
-        variant = its[0] if len(its) == 1 else None
-    return {"EndpointName": endpoint, "VariantName": variant} if variant else None
 
 
 def _of_records(folder: RunFolder) -> tuple[datetime, datetime, dict[str, str]]:
@@ -119,26 +118,20 @@ def _of_records(folder: RunFolder) -> tuple[datetime, datetime, dict[str, str]]:
         for event in map(json.loads, folder.timeline.read_text(encoding="utf-8").splitlines())
         if event["kind"] == "start"
     )
-    first_s = (pc.min(table["started_ns"]).as_py() or 0) / 1e9 - _SKEW_S
-    last_s = (pc.max(table["ended_ns"]).as_py() or 0) / 1e9 + _SKEW_S
+
+    def minute_at(ns: int | None, skew_s: float) -> datetime:
+        at = zero_at + timedelta(seconds=(ns or 0) / 1e9 + skew_s)
+        return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+    begin = minute_at(pc.min(table["started_ns"]).as_py(), -_SKEW_S)
+    end = minute_at(pc.max(table["ended_ns"]).as_py(), _SKEW_S) + timedelta(minutes=1)
     good = table.filter(pc.equal(table["outcome"], "ok")).group_by("arm")
     last = good.aggregate([("ended_ns", "max")]).to_pylist()
-    begin = _whole_minute(zero_at + timedelta(seconds=first_s))
-    end = _whole_minute(zero_at + timedelta(seconds=last_s)) + timedelta(minutes=1)
     return (
         begin,
         end,
-        {
-            each["arm"]: _whole_minute(
-                zero_at + timedelta(seconds=each["ended_ns_max"] / 1e9 - _SKEW_S)
-            ).isoformat()
-            for each in last
-        },
+        {one["arm"]: minute_at(one["ended_ns_max"], -_SKEW_S).isoformat() for one in last},
     )
-
-
-def _whole_minute(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def minutes(
@@ -147,47 +140,30 @@ def minutes(
     metrics: tuple[tuple[str, str], ...],
     begin: datetime,
     end: datetime,
-) -> dict[str, dict[str, dict[str, Minutes]]]:
-    """Ask for each metric's statistic of each arm, a value a minute."""
-    return _minutes(client, arms, metrics, begin, end)[0]
-
-
-def _minutes(
-    client: Any,
-    arms: Mapping[str, Mapping[str, str]],
-    metrics: tuple[tuple[str, str], ...],
-    begin: datetime,
-    end: datetime,
 ) -> tuple[dict[str, dict[str, dict[str, Minutes]]], bool]:
-    """Give the minutes, and whether CloudWatch calls every answer complete."""
+    """Ask for each metric's statistic of each arm; say also whether every answer is complete.
+
+    `arms` gives the dimensions of each arm; what is found is by arm, metric and statistic.
+    """
+    places = {f"q{number}": each for number, each in enumerate(product(arms, metrics))}
     found = {arm: {metric: dict[str, Minutes]() for metric, _ in metrics} for arm in arms}
-    asked = list(_queries(arms, metrics))
-    places = {query["Id"]: place for query, place in asked}
-    for arm, metric, statistic in places.values():
+    queries = []
+    for query, (arm, (metric, statistic)) in places.items():
         found[arm][metric][statistic] = {}
+        named = [{"Name": name, "Value": value} for name, value in arms[arm].items()]
+        measured = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": named}
+        stat = {"Metric": measured, "Period": 60, "Stat": statistic}
+        queries.append({"Id": query, "MetricStat": stat})
     pages = client.get_paginator("get_metric_data").paginate(
-        MetricDataQueries=[query for query, _ in asked],
-        StartTime=begin,
-        EndTime=end,
-        ScanBy="TimestampAscending",
+        MetricDataQueries=queries, StartTime=begin, EndTime=end, ScanBy="TimestampAscending"
     )
     status = {}
     for result in (one for page in pages for one in page["MetricDataResults"]):
         status[result["Id"]] = result["StatusCode"]  # of the last page, if there are several
-        arm, metric, statistic = places[result["Id"]]
+        arm, (metric, statistic) = places[result["Id"]]
         times = (at.astimezone(UTC).isoformat() for at in result["Timestamps"])
         found[arm][metric][statistic] |= zip(times, result["Values"], strict=True)
     return found, set(status.values()) <= {"Complete"}
-
-
-def _queries(
-    arms: Mapping[str, Mapping[str, str]], metrics: tuple[tuple[str, str], ...]
-) -> Iterator[tuple[dict[str, Any], tuple[str, str, str]]]:
-    for number, (arm, (metric, statistic)) in enumerate(product(arms, metrics)):
-        named = [{"Name": name, "Value": value} for name, value in arms[arm].items()]
-        measured = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": named}
-        stat = {"Metric": measured, "Period": 60, "Stat": statistic}
-        yield {"Id": f"q{number}", "MetricStat": stat}, (arm, metric, statistic)
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ class Variant:
     """Another number than `instances` while the endpoint scales."""
     desired_weight: float | None = None
     """Another number than `weight` while the endpoint is updated."""
+    managed: tuple[int, int] | None = None
+    """The least and the most instances that ManagedInstanceScaling gives it, where that is on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,10 @@ class EndpointFacts:
     note: str | None = None
 
 
+_NO_CONTROL_PLANE = (AttributeError, KeyError, TypeError, ValueError)
+"""What botocore's parser raises for the answer of a server that is none, and what we then miss."""
+
+
 def describe(endpoint: Endpoint, name: str, others: Iterable[str] = ()) -> EndpointFacts:
     """Read DescribeEndpoint and DescribeEndpointConfig.
 
@@ -60,21 +66,18 @@ def describe(endpoint: Endpoint, name: str, others: Iterable[str] = ()) -> Endpo
     Raises:
         EndpointError: no endpoint of that name, nothing answers, or no usable credentials.
     """
-    try:
-        return reader(endpoint, name, others)()
-    except failures.BotoCoreError as error:
-        return _without_control_plane(endpoint, name, error)
+    return reader(endpoint, name, others)()
 
 
 def reader(
     endpoint: Endpoint, name: str, others: Iterable[str] = ()
 ) -> Callable[[], EndpointFacts]:
-    """Make one client, and give what reads an endpoint through it again and again, or several.
-
-    Raises:
-        botocore.exceptions.BotoCoreError: the client cannot be made.
-    """
-    client = client_for(endpoint, "sagemaker")
+    """Make one client, and give what reads an endpoint again and again, as `describe`."""
+    try:
+        client = client_for(endpoint, "sagemaker")
+    except failures.BotoCoreError as error:
+        why = error
+        return lambda: _without_control_plane(endpoint, name, why)
     declared: dict[str, dict[str, Any]] = {}
 
     def read() -> EndpointFacts:
@@ -103,6 +106,8 @@ def reader(
                 declared[config_name] = {v["VariantName"]: v for v in config["ProductionVariants"]}
         except (failures.ClientError, failures.BotoCoreError) as error:
             return _without_control_plane(endpoint, name, error)
+        except _NO_CONTROL_PLANE as error:
+            return EndpointFacts(note=f"The endpoint could not be described: {said(error)}")
         return EndpointFacts(
             region=client.meta.region_name,
             config=config_name,
@@ -171,6 +176,8 @@ def client_for(endpoint: Endpoint, service: str, *, attempts: int = 3) -> Any:
 
 def _variant(found: Any, declared: Any) -> Variant:
     images = found.get("DeployedImages") or [{}]
+    managed = found.get("ManagedInstanceScaling", {})
+    bounds = managed.get("MinInstanceCount", 0), managed.get("MaxInstanceCount", 0)
     return Variant(
         weight=found.get("CurrentWeight"),
         instances=found.get("CurrentInstanceCount"),
@@ -179,6 +186,7 @@ def _variant(found: Any, declared: Any) -> Variant:
         image=images[0].get("ResolvedImage") or images[0].get("SpecifiedImage"),
         desired_instances=found.get("DesiredInstanceCount"),
         desired_weight=found.get("DesiredWeight"),
+        managed=bounds if managed.get("Status") == "ENABLED" else None,
     )
 
 

@@ -18,24 +18,21 @@ _REFUSED = {
 
 
 class First(NamedTuple):
-    """The first request to one target, and what came of it; `arm` is `None` where none is asked."""
+    """The first request to one target, and what came of it."""
 
-    who: str
-    arm: str | None
+    arm: str
     payload: int
     parameters: Mapping[str, Any]
     started_ns: int
     reply: Reply
 
 
-def first_answers(
-    plan: Plan, payloads: Sequence[Payload], transport: Transport, *, names_arms: bool = False
-) -> Iterator[First]:
+def first_answers(plan: Plan, payloads: Sequence[Payload], transport: Transport) -> Iterator[First]:
     """Send the first request to each target, one after another."""
-    for arm, number, parameters in first_requests(plan, payloads, names_arms=names_arms):
-        who, started_ns = arm or plan.endpoint.name, time.perf_counter_ns()
+    for arm, number, parameters in first_requests(plan, payloads):
+        started_ns = time.perf_counter_ns()
         reply = transport(parameters, operation_of(plan))
-        yield First(who, arm, number, parameters, started_ns, reply)
+        yield First(arm, number, parameters, started_ns, reply)
 
 
 def objection(

@@ -1,20 +1,37 @@
 """What may move or load an endpoint from outside: scalable targets, and others' invocations."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions as failures
 
-from experiments.doctor import Invocations, Scalable
+from experiments import doctor, run_folder
+from experiments.doctor import Finding, Invocations, Scalable
+from experiments.plan import Plan
 from experiments.sagemaker.cloudwatch import minutes
-from experiments.sagemaker.endpoint import client_for
+from experiments.sagemaker.endpoint import EndpointFacts, client_for, describe, resource_id
 from experiments.sagemaker.redacted import said
 from experiments.tables import Endpoint
 
 _WINDOW_MIN = 15
 _MOVING = ("Pending", "InProgress")
+
+
+def scaling(plan: Plan, facts: EndpointFacts) -> Finding:
+    """Read what may move the instances that answer for a plan's arms, and judge it."""
+    variants = dict.fromkeys(chain(*doctor.variants_of(plan, facts).values()))
+    named = [arm.request.inference_component_name for arm in plan.arms.values()]
+    resources = [resource_id(plan.endpoint.name, variant) for variant in variants]
+    resources += [f"inference-component/{name}" for name in named if name]
+    if not resources:
+        return Finding("Scaling", "skip", "the endpoint's variants are not known")
+    bounds = {name: facts.variants[name].managed for name in variants}
+    managed = {name: known for name, known in bounds.items() if known}
+    return doctor.scaling(scalable_targets(plan.endpoint, resources), managed)
 
 
 def scalable_targets(endpoint: Endpoint, resources: Iterable[str]) -> list[Scalable] | str:
@@ -57,7 +74,7 @@ def invocations(endpoint: Endpoint, variants: Iterable[str]) -> Invocations | st
     try:
         client = client_for(endpoint, "cloudwatch")
         since = now - timedelta(minutes=_WINDOW_MIN)
-        found = minutes(client, asked, (("Invocations", "Sum"),), since, now)
+        found, _ = minutes(client, asked, (("Invocations", "Sum"),), since, now)
     except (failures.ClientError, failures.BotoCoreError) as error:
         return said(error)
     points = list(chain(*(own["Invocations"]["Sum"].items() for own in found.values())))
@@ -67,3 +84,16 @@ def invocations(endpoint: Endpoint, variants: Iterable[str]) -> Invocations | st
         minutes=_WINDOW_MIN,
         latest=datetime.fromisoformat(latest) if latest else None,
     )
+
+
+def main() -> None:
+    """Say what may move instances while the experiment of a run folder is made, if anything may."""
+    folder = run_folder.open_folder(Path(sys.argv[1]))
+    plan = Plan.model_validate(run_folder.read_manifest(folder)["plan"])
+    found = scaling(plan, describe(plan.endpoint, plan.endpoint.name, plan.other_endpoints))
+    if found.state in ("warn", "fail"):
+        sys.stdout.write(f"Scaling: {found.finding}. {found.next_step}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,8 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -88,6 +87,8 @@ Transport = Callable[..., Reply]
 """Makes one call: from boto3's keyword arguments and, by place, STREAM where it is no INVOKE."""
 Answered = tuple[int, Mapping[str, str], bytes]
 """An answer's status, its headers, found by names in lower case, and its body."""
+Stamps = tuple[int | None, int | None, int, int | None]
+"""A call's `sent_ns`, `first_byte_ns`, `ended_ns` and `connect_ns`."""
 
 
 _OUTCOME_BY_CODE = {
@@ -160,7 +161,7 @@ def _classify(error: Exception, answered: Answered | None) -> Reply | None:
         said = _without_what_a_model_said(str(broke.get("Message")))
         return _failed("stream_error", http_status=200, error=f"{broke.get('Code')}: {said}")
     if isinstance(error, failures.ClientError):
-        return _classify_answer(error)
+        return _classify_answer(error, answered)
     for kind, outcome in _OUTCOME_BY_EXCEPTION:
         if isinstance(error, kind):
             beneath = str(getattr(error, "kwargs", {}).get("error"))
@@ -169,20 +170,17 @@ def _classify(error: Exception, answered: Answered | None) -> Reply | None:
     if answered is None:
         return None
     status, headers, body = answered
-    outcome, text = _OUTCOME_BY_STATUS.get(status, "other"), body.decode(errors="replace")
-    if outcome == "model_error":
-        text = _without_what_a_model_said(text)
     return _failed(
-        outcome,
+        _OUTCOME_BY_STATUS.get(status, "other"),
         http_status=status,
-        error=f"{type(error).__name__}: {error}: {text}",
+        error=f"{type(error).__name__}: {error}: {_not_kept(headers, body)}",
         request_id=headers.get("x-amzn-requestid"),
         retries=0,
         variant=headers.get("x-amzn-invoked-production-variant"),
     )
 
 
-def _classify_answer(error: failures.ClientError) -> Reply:
+def _classify_answer(error: failures.ClientError, answered: Answered | None) -> Reply:
     response: Mapping[str, Any] = error.response  # more than its type says: a ModelError's members
     said = response.get("Error", {})
     meta = response.get("ResponseMetadata", {})
@@ -196,6 +194,8 @@ def _classify_answer(error: failures.ClientError) -> Reply:
     message = str(said.get("Message") or "no message")
     if outcome == "model_error":
         message = _without_what_a_model_said(message)
+    elif answered is not None and message.encode(errors="replace") == answered[2]:
+        message = _not_kept(*answered[1:])  # botocore's message where it cannot parse the body
     text = f"{code}: {message}"
     return _failed(
         outcome,
@@ -216,14 +216,12 @@ def _without_what_a_model_said(message: str) -> str:
     return f"{before}({len(quoted)} characters, not kept){after}"
 
 
-def reply_of_failure(
-    error: Exception,
-    sent_ns: int | None,
-    first_byte_ns: int | None,
-    ended_ns: int,
-    connect_ns: int | None,
-    answered: Answered | None = None,
-) -> Reply:
+def _not_kept(headers: Mapping[str, str], body: bytes) -> str:
+    """Stand for a body that is no error of the service: whoever wrote it may repeat its input."""
+    return f"({len(body)} bytes of {headers.get('content-type', 'no type')}, not kept)"
+
+
+def reply_of_failure(error: Exception, stamps: Stamps, answered: Answered | None) -> Reply:
     """Give the reply of a call that boto3 would end with this exception.
 
     Raises:
@@ -232,6 +230,7 @@ def reply_of_failure(
     failed = classify(error, answered)
     if failed is None:
         raise error
+    sent_ns, first_byte_ns, ended_ns, connect_ns = stamps
     return failed._replace(
         sent_ns=sent_ns,
         first_byte_ns=first_byte_ns,
@@ -252,25 +251,16 @@ class _Stamps(threading.local):
 _stamps = _Stamps()
 
 
-@contextmanager
-def _connecting() -> Iterator[None]:
-    began_ns = time.perf_counter_ns()
-    try:
-        yield
-    finally:
-        _stamps.connect_ns = time.perf_counter_ns() - began_ns
+def _timed(connection: Any) -> Any:
+    class Timed(connection):  # type: ignore[misc]
+        def connect(self) -> None:
+            began_ns = time.perf_counter_ns()
+            try:
+                super().connect()
+            finally:
+                _stamps.connect_ns = time.perf_counter_ns() - began_ns
 
-
-class _PlainConnection(botocore.awsrequest.AWSHTTPConnection):
-    def connect(self) -> None:
-        with _connecting():
-            super().connect()
-
-
-class _TlsConnection(botocore.awsrequest.AWSHTTPSConnection):
-    def connect(self) -> None:
-        with _connecting():
-            super().connect()
+    return Timed
 
 
 def _note_sending(**_: object) -> None:
@@ -310,8 +300,9 @@ def boto3_transport(
 
     `renewed` gives keys from credentials that expire; boto3 alone renews them within a request.
     """
-    botocore.awsrequest.AWSHTTPConnectionPool.ConnectionCls = _PlainConnection
-    botocore.awsrequest.AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
+    aws = botocore.awsrequest
+    aws.AWSHTTPConnectionPool.ConnectionCls = _timed(aws.AWSHTTPConnection)
+    aws.AWSHTTPSConnectionPool.ConnectionCls = _timed(aws.AWSHTTPSConnection)
     session = session_for(endpoint)
     client = session.client(
         "sagemaker-runtime",
@@ -345,6 +336,8 @@ def boto3_transport(
         try:
             if stream is not None:
                 answer = client.invoke_endpoint_with_response_stream(**parameters)
+                # botocore has urllib3 take an answer that is shorter than it says for a whole one.
+                answer["Body"]._raw_stream.enforce_content_length = True
                 stream.read(answer)
             else:
                 answer = client.invoke_endpoint(**parameters)
@@ -354,7 +347,7 @@ def boto3_transport(
         except Exception as error:  # noqa: BLE001 - raised again where no call can fail with it
             ended_ns = time.perf_counter_ns()
             stamps = _stamps.sent_ns, first_byte_ns, ended_ns, _stamps.connect_ns
-            failed = reply_of_failure(error, *stamps, _stamps.answered)
+            failed = reply_of_failure(error, stamps, _stamps.answered)
             return failed if stream is None else stream.told(failed)
         meta = answer["ResponseMetadata"]
         reply = Reply(

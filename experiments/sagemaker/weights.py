@@ -146,11 +146,8 @@ def _put_back(
         )
     there = {v: weight for v, weight in _desired(found).items() if v in journal.before}
     before, wanted = ({v: each[v] for v in there} for each in (journal.before, journal.wanted))
-    is_before = _are_equal(there, before)
-    # DescribeEndpoint may still give what was there before a change that was just asked for.
-    if is_before and journal.state == "set":
-        say(f"The weights of {name} are {_words(before)}, as before the run.")
-    elif is_before or force or _are_equal(there, wanted):
+    # What DescribeEndpoint says may be of before the run, however long that is over.
+    if force or _are_equal(there, before) or _are_equal(there, wanted):
         say(f"Putting back the weights of {name}: {_words(before)}.")
         journals.write(folder, replace(journal, state="restoring"))
         _update_in_time(client, name, before, within_s)

@@ -6,6 +6,7 @@ Another transport asks here, so that its requests, answers and errors are botoco
 import io
 import ssl
 from collections.abc import Generator, Mapping
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,108 +18,44 @@ import urllib3
 from botocore import xform_name
 from botocore.credentials import Credentials
 
-from experiments.invocation import INVOKE, STREAM
 from experiments.sagemaker.invoke import ONE_ATTEMPT, session_for, url_of
 from experiments.sagemaker.signing import Keys
 from experiments.tables import Endpoint
 
-EVERY_PARAMETER: Mapping[str, Any] = {
-    "EndpointName": "abreast",
-    "Body": b"{}",
-    "ContentType": "text/csv; charset=utf-8",
-    "Accept": "application/json",
-    "CustomAttributes": "seq=1",
-    "TargetModel": "model.tar.gz",
-    "TargetVariant": "a",
-    "TargetContainerHostname": "first",
-    "InferenceId": "1",
-    "EnableExplanations": "`true`",
-    "InferenceComponentName": "component",
-    "SessionId": "NEW_SESSION",
-}
-"""A call with all that the oldest supported boto3 knows."""
-EVERY_CALL: Mapping[str, Mapping[str, Any]] = {
-    INVOKE: EVERY_PARAMETER,
-    STREAM: {
-        name: value
-        for name, value in EVERY_PARAMETER.items()
-        if name not in ("TargetModel", "EnableExplanations")
-    },
-}
 _SENT = "x-abreast-sent"
 
 
-class _Echo:
-    """A socket that answers with what was sent on it."""
+_CONNECTIONS: Mapping[str, Any] = {
+    "http": botocore.awsrequest.AWSHTTPConnection,
+    "https": botocore.awsrequest.AWSHTTPSConnection,
+}
+
+
+class _Paper:
+    """A socket that keeps what is sent on it."""
 
     def __init__(self) -> None:
-        self._sent = b""
+        self.written = b""
 
     def sendall(self, data: bytes) -> None:
-        self._sent += data
-
-    def makefile(self, *_: object) -> io.BytesIO:
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._sent)}\r\n\r\n"
-        return io.BytesIO(head.encode() + self._sent)
+        self.written += data
 
     def settimeout(self, seconds: float | None) -> None:
         """There is nothing to wait for."""
 
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-class _PlainConnection(botocore.awsrequest.AWSHTTPConnection):
-    def connect(self) -> None:
-        self.sock = _Echo()
-
-
-class _TlsConnection(botocore.awsrequest.AWSHTTPSConnection):
-    def connect(self) -> None:
-        self.sock = _Echo()
-        self.is_verified = True
-
-
-class _PlainPool(botocore.awsrequest.AWSHTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(botocore.awsrequest.AWSHTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
 
 def _answer_with_request(request: Any, **_: object) -> botocore.awsrequest.AWSResponse:
     """Write a request as botocore's HTTP client does, and answer with what was written."""
-    connections = urllib3.PoolManager()
-    connections.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
     url = urlsplit(request.url)
+    connection = _CONNECTIONS[url.scheme](url.hostname, url.port)
+    connection.sock = paper = _Paper()
+    target = url.path + (f"?{url.query}" if url.query else "")
     try:
-        echoed = connections.connection_from_url(request.url).urlopen(
-            request.method,
-            url.path + (f"?{url.query}" if url.query else ""),
-            body=request.body,
-            headers=request.headers,
-            retries=urllib3.Retry(False),
-            assert_same_host=False,
-            decode_content=False,
-        )
+        connection.request(request.method, target, body=request.body, headers=request.headers)
     except Exception as error:  # as botocore's own: every failure to write is one of the client
         raise failures.HTTPClientError(error=error) from error
-    headers: Any = {_SENT: echoed.data.decode("latin-1")}
+    headers: Any = {_SENT: paper.written.decode("latin-1")}
     return botocore.awsrequest.AWSResponse(request.url, 200, headers, io.BytesIO())
-
-
-class _Raw:
-    """What botocore's EventStream reads from."""
-
-    def __init__(self, pieces: Generator[bytes]) -> None:
-        self._pieces = pieces
-
-    def stream(self) -> Generator[bytes]:
-        return self._pieces
-
-    def close(self) -> None:
-        self._pieces.close()
 
 
 class Wire:
@@ -156,17 +93,24 @@ class Wire:
         head, end, body = sent.encode("latin-1").partition(b"\r\n\r\n")
         return head + end, body
 
-    def answer_of(
-        self, operation: str, status: int, headers: Mapping[str, str]
-    ) -> Mapping[str, Any]:
-        """Give what botocore returns for a good answer, but for its Body."""
-        return self._parsed(operation, status, headers, b"")
+    def every_parameter(self, operation: str) -> dict[str, Any]:
+        """Give a call with every parameter that this boto3 knows of."""
+        members = self._model.operation_model(operation).input_shape.members
+        texts = [name for name, shape in members.items() if shape.type_name == "string"]
+        return {**dict.fromkeys(texts, "1"), "Body": b"{}"}
 
-    def stream_of(
-        self, status: int, headers: Mapping[str, str], pieces: Generator[bytes]
+    def answer_of(
+        self,
+        operation: str,
+        status: int,
+        headers: Mapping[str, str],
+        pieces: Generator[bytes] | None = None,
     ) -> Mapping[str, Any]:
-        """Give what botocore returns for a good streamed answer, whose Body reads the pieces."""
-        return self._parsed(STREAM, status, headers, _Raw(pieces))
+        """Give what botocore returns for a good answer; its Body only where that reads `pieces`."""
+        if pieces is None:
+            return self._parsed(operation, status, headers, b"")
+        raw = SimpleNamespace(stream=lambda: pieces, close=pieces.close)
+        return self._parsed(operation, status, headers, raw)
 
     def error_of(
         self, operation: str, status: int, headers: Mapping[str, str], body: bytes
@@ -181,7 +125,7 @@ class Wire:
         return error
 
     def _parsed(
-        self, operation: str, status: int, headers: Mapping[str, str], body: "bytes | _Raw"
+        self, operation: str, status: int, headers: Mapping[str, str], body: bytes | SimpleNamespace
     ) -> dict[str, Any]:
         answer: dict[str, Any] = {
             "status_code": status,
@@ -220,6 +164,8 @@ class Wire:
         scheme = urlsplit(self.url).scheme
         if scheme not in ("http", "https"):
             return f'The endpoint\'s URL has the scheme "{scheme}".'
+        if urllib3.util.parse_url(self.url).request_uri != (urlsplit(self.url).path or "/"):
+            return f"botocore's HTTP client writes the path of {self.url} in a way of its own."
         if self._http_session._proxy_config.proxy_url_for(self.url):
             return f"A proxy is in force for {self.url}."
         if self.credentials is None:

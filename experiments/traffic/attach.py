@@ -6,10 +6,11 @@ from typing import Any
 
 from experiments.errors import INTERRUPTED, AbreastError, naming
 from experiments.plan_file import find, load
-from experiments.traffic.control import DRAIN_S, Run, give_up, tell
+from experiments.traffic.control import Run
 from experiments.traffic.master import STOP_TIMEOUT_S, MasterRun, await_workers, check_master
 from experiments.traffic.prepare import prepare
-from experiments.traffic.users import check_own_tasks, let_serve
+from experiments.traffic.telling import give_up, tell
+from experiments.traffic.users import DRAIN_S, check_own_tasks, let_serve
 from experiments.traffic.web import LOOPBACK, check_address
 from experiments.traffic.worker import Worker
 

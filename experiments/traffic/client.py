@@ -28,7 +28,7 @@ class EndpointClient:
 
     def __init__(self, dispatch: Dispatch, tell_locust: Callable[..., None] | None) -> None:
         self.dispatch = dispatch
-        self.slot = dispatch.new_slot()
+        self.slot = next(dispatch.slot_numbers)
         self._tell_locust = tell_locust
 
     def invoke_endpoint(self, **parameters: Any) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def record_of(
         arrival.seq,
         arrival.group,
         arrival.phase,
-        dispatch.arm_of(arrival, parameters, reply.variant),
+        arrival.arm or dispatch.arm_of(parameters, reply.variant),
         arrival.scheduled_ns,
         started_ns - zero_ns,
         None if reply.sent_ns is None else reply.sent_ns - zero_ns,

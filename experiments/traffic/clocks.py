@@ -6,10 +6,10 @@ synchronization, Distributed Computing 3.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-Ping = Mapping[str, int]
+from experiments.traffic.messages import Ping, Pong, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +22,23 @@ class Offset:
     round_trip_ns: int
 
 
-def question() -> dict[str, int]:
+def ping(run_id: str) -> Ping:
     """Give what the master sends."""
-    return {"asked_ns": time.perf_counter_ns(), "asked_wall_ns": time.time_ns()}
+    return Ping(run_id=run_id, asked_ns=time.perf_counter_ns(), asked_wall_ns=time.time_ns())
 
 
-def answer(asked: Ping) -> dict[str, int]:
+def pong(ping: Ping) -> Pong:
     """Give what a worker sends back, at once."""
-    return {**asked, "at_ns": time.perf_counter_ns(), "at_wall_ns": time.time_ns()}
+    return Pong(**told(ping), at_ns=time.perf_counter_ns(), at_wall_ns=time.time_ns())
 
 
-def offset(answered: Ping, received_ns: int) -> Offset:
+def offset(pong: Pong, received_ns: int) -> Offset:
     """Reckon from one answer, that came at `received_ns` of the master's `perf_counter_ns`."""
-    round_trip_ns = received_ns - answered["asked_ns"]
+    round_trip_ns = received_ns - pong.asked_ns
     half_ns = round_trip_ns // 2
     return Offset(
-        ahead_ns=answered["at_ns"] - answered["asked_ns"] - half_ns,
-        wall_ns=answered["at_wall_ns"] - answered["asked_wall_ns"] - half_ns,
+        ahead_ns=pong.at_ns - pong.asked_ns - half_ns,
+        wall_ns=pong.at_wall_ns - pong.asked_wall_ns - half_ns,
         round_trip_ns=round_trip_ns,
     )
 

@@ -5,84 +5,31 @@ own is over, or when it is stopped; never by Locust's own run time. Everything t
 awaited and recorded before Locust is told to quit.
 """
 
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-import traceback
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.os import tp_read
 from locust.runners import STATE_CLEANUP, STATE_STOPPED
 
-from experiments import afterwards, child, fingerprint, payloads, restore, run_folder
-from experiments.errors import ENDED_BADLY, FAULT, INTERRUPTED, AbreastError
+from experiments import fingerprint, payloads, restore, run_folder
+from experiments.errors import ENDED_BADLY, INTERRUPTED
 from experiments.sagemaker.endpoint import scaling_activity
-from experiments.sagemaker.invoke import READ_TIMEOUT_S
-from experiments.sagemaker.redacted import without_secrets
 from experiments.traffic.cold import write_cold
 from experiments.traffic.dispatch import Dispatch
+from experiments.traffic.judging import Judging
 from experiments.traffic.prepare import Prepared
 from experiments.traffic.shares import Shares
-from experiments.traffic.users import give_clients
+from experiments.traffic.telling import give_up, note, say, tell
+from experiments.traffic.users import await_users, give_clients
 from experiments.traffic.watch import EndpointWatch, conditions, subject
 from experiments.traffic.web import LivePage, fill_table
-
-DRAIN_S = READ_TIMEOUT_S + 5
-_TELLING_S = 5.0
-_FEWEST_FOR_ERROR_RATE = 100
-
-
-def give_up(options: Any, error: Exception) -> NoReturn:
-    """End the process with a message: Locust swallows what a listener of its events raises."""
-    if isinstance(error, AbreastError | OSError):
-        message, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
-        code, shown = AbreastError.exit_code, f"{message}\n{hint}"
-    else:
-        message, hint, code = f"{type(error).__name__}: {error}", "", FAULT
-        shown = without_secrets("".join(traceback.format_exception(error)))
-    # Told first: the log may lie on the disk whose end this is.
-    tell(options, {"kind": "error", "message": message, "hint": hint, "exit_code": code})
-    say(shown)
-    os._exit(code)
-
-
-def tell(options: Any, message: dict[str, object]) -> None:
-    """Tell the process that supervises this one, if any; one that does not listen holds up nothing.
-
-    The end and an error alone are worth some seconds.
-    """
-    if options.progress_fd < 0:
-        return
-    # The line before may have been taken in part.
-    left = b"\n" + json.dumps(message).encode() + b"\n"
-    until_s = time.monotonic() + (_TELLING_S if message["kind"] in ("end", "error") else 0.0)
-    try:
-        os.set_blocking(options.progress_fd, False)
-        while left:
-            try:
-                left = left[os.write(options.progress_fd, left) :]
-            except BlockingIOError:
-                if time.monotonic() >= until_s:
-                    return
-                gevent.sleep(0.05)
-    except OSError:
-        options.progress_fd = -1  # the supervisor is gone; its end of our stdin ends us
-
-
-def say(line: str) -> None:
-    """Write a line to stderr, where it takes one."""
-    with suppress(OSError):  # a log may be on a full disk
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
 
 
 class Run:
@@ -103,17 +50,15 @@ class Run:
         self._closed.set()
         self._interrupts = 0
         self._cold = prepared.cold
-        self._shares = Shares(prepared.plan, self._tell_all)
+        self._shares = Shares(prepared.plan, self._note)
         self._watch: EndpointWatch | None = None
-        self._report: subprocess.Popen[bytes] | None = None
-        self._reading: subprocess.Popen[bytes] | None = None
+        self._judging = Judging()
         self._is_supervised = self._options.supervised_run is not None
         web_ui = environment.web_ui
         self._page = LivePage(web_ui, is_supervised=self._is_supervised) if web_ui else None
 
-    def _tell_all(self, text: str) -> None:
-        tell(self._options, {"kind": "note", "text": text})
-        say(text)
+    def _note(self, text: str) -> None:
+        note(self._options, text)
 
     def follow(self) -> None:
         """Run the plan each time that Locust starts a test."""
@@ -148,12 +93,13 @@ class Run:
             run_folder.write_manifest(
                 folder, fingerprint.manifest(folder, prepared.plan, prepared.plan_path)
             )
+        self._hold = run_folder.hold(folder)
         self._closed.clear()  # from here on there may be something to put back
         if prepared.plan.traffic.set_weights:
             self._shares.set(folder)
         facts = prepared.facts
         if facts.variants:
-            self._watch = EndpointWatch(prepared.plan, folder)
+            self._watch = EndpointWatch(prepared.read_endpoint, folder)
             facts = self._watch.first
         slots = self._environment.runner.target_user_count
         dispatch = self._dispatch_of(folder, slots)
@@ -181,8 +127,8 @@ class Run:
         )
         run_folder.append_event(folder, "endpoint", **asdict(facts))
         if prepared.why_not_fast is not None:
-            note = f"boto3 sends, not the fast transport: {prepared.why_not_fast}"
-            tell(options, {"kind": "note", "text": note})
+            said = f"boto3 sends, not the fast transport: {prepared.why_not_fast}"
+            tell(options, {"kind": "note", "text": said})
         # Under a supervisor nobody listens to each request, which costs a tenth of it.
         give_clients(self._without_client, dispatch, is_watched=not self._is_supervised)
         if self._page is not None:
@@ -203,8 +149,7 @@ class Run:
         zero_at = datetime.now(UTC) + timedelta(seconds=-dispatch.elapsed_s)
         run_folder.append_event(dispatch.folder, "start", zero_at=zero_at.isoformat())
         if self._page is not None:
-            tell(self._options, {"kind": "note", "text": self._page.address})
-            say(self._page.address)
+            self._note(self._page.address)
         self._helpers = [
             gevent.spawn(dispatch.health.watch_loop),
             gevent.spawn(self._tick_each_second, dispatch),
@@ -218,38 +163,10 @@ class Run:
             self._tick(dispatch)
 
     def _tick(self, dispatch: Dispatch) -> None:
-        try:
-            dispatch.tick(lambda message: tell(self._options, message))
-        except OSError as error:
-            _stop_unrecorded(dispatch, error)
-        except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
-            dispatch.stop("fault", f"The records cannot be written: {error}.")
+        dispatch.tick(lambda message: tell(self._options, message))
         if self.fills_table or (self._page is not None and self._is_supervised):
             fill_table(self._environment.stats, dispatch.health.live.newest.arms)
-        limits = dispatch.prepared.plan.limits
-        if dispatch.has_sent_all:
-            return  # and can no longer be stopped
-        dispatch.stop_where_slo_is_lost()
-        if limits is None:
-            return
-        health = dispatch.health
-        if dispatch.elapsed_s > limits.max_minutes * 60:
-            dispatch.stop(
-                "aborted",
-                f"The run took longer than limits.max_minutes = {limits.max_minutes:g} allows.",
-            )
-        if (
-            limits.abort_error_rate is not None
-            and health.ended >= _FEWEST_FOR_ERROR_RATE
-            and health.failed > limits.abort_error_rate * health.ended
-        ):
-            # To a load test failing is an answer, and to a comparison that one arm alone fails.
-            ended_as = {"load": "stopped", "compare": "failing"}
-            dispatch.stop(
-                ended_as.get(dispatch.prepared.plan.question, "aborted"),
-                f"{health.failed:,} of {health.ended:,} requests failed, more than "
-                f"limits.abort_error_rate = {limits.abort_error_rate:g} allows.",
-            )
+        dispatch.stop_where_it_must()
 
     def _quit_when_served(self, dispatch: Dispatch) -> None:
         runner = self._environment.runner
@@ -296,11 +213,8 @@ class Run:
 
     def _close(self, dispatch: Dispatch) -> None:
         gevent.killall(self._helpers)
-        try:
-            self._tick(dispatch)
-            dispatch.close()
-        except OSError as error:
-            _stop_unrecorded(dispatch, error)
+        self._tick(dispatch)
+        dispatch.close()
         dispatch.folder.reserve.unlink(missing_ok=True)
         ended = {
             "begun": dispatch.begun,
@@ -310,7 +224,10 @@ class Run:
         }
         # Told before it is written: the disk may be what ended the run.
         tell(self._options, {"kind": "end", **ended})
-        run_folder.update_manifest(dispatch.folder, **ended)
+        try:
+            run_folder.update_manifest(dispatch.folder, **ended)
+        finally:
+            os.close(self._hold)
         run_folder.append_event(dispatch.folder, "end", ended_as=dispatch.ended_as)
         if self._watch is not None:
             endpoint, variants = self._prepared.plan.endpoint, self._watch.first.variants
@@ -320,32 +237,12 @@ class Run:
         if self._page is not None:
             self._page.end()
         if not self._is_supervised:
-            code = self._judge(dispatch.folder)
+            code = self._judging.judge(self._prepared.plan, dispatch.folder)
             self._environment.process_exit_code = ENDED_BADLY.get(dispatch.ended_as, code)
-
-    def _judge(self, folder: run_folder.RunFolder) -> int:
-        """Judge and render the run in a process that holds neither Locust nor its patches."""
-        sys.stdout.flush()
-        self._read_cloudwatch(folder)
-        command = child.command("experiments", "report", str(folder.path))
-        # In a process group of its own, Ctrl-C does not reach it.
-        self._report = subprocess.Popen(command, env=child.environment(), process_group=0)
-        code, self._report = self._report.wait(), None
-        if code < 0:
-            say(f"The records are kept; `abreast report {folder.path}` judges them.")
-            return INTERRUPTED
-        return code
-
-    def _read_cloudwatch(self, folder: run_folder.RunFolder) -> None:
-        plan = self._prepared.plan
-        self._reading = afterwards.start_reading_cloudwatch(plan, folder, child.environment(), say)
-        if self._reading is not None:
-            afterwards.finish_reading_cloudwatch(folder, self._reading)
 
     def _interrupt(self) -> None:
         """Drain at the first Ctrl-C, as Locust does at its own; stop at once at the next."""
-        if self._reading is not None and self._reading.poll() is None:
-            self._reading.kill()
+        if self._judging.stop_waiting():
             return
         self._interrupts += 1
         if self._interrupts == 1:
@@ -359,8 +256,7 @@ class Run:
         if self._dispatch is not None:
             self._dispatch.reason = "The run was stopped at once; what was in flight was given up."
         self._environment.runner.user_greenlets.kill(block=False)
-        if self._report is not None:
-            self._report.kill()
+        self._judging.stop()
 
     def _quit(self, **_: object) -> None:
         """Drain before Locust ends the process; Locust's own quit would not wait."""
@@ -375,23 +271,3 @@ class Run:
             self._dispatch.stop("interrupted", "The supervising process ended.")
         self._end()
         self._environment.runner.quit()
-
-
-def await_users(runner: Any, dispatch: Dispatch, *, serves_schedule: bool) -> None:
-    """Wait until the users of this process have sent all, or were stopped and have ended."""
-    served = gevent.spawn(runner.user_greenlets.join)
-    if serves_schedule:
-        while not (served.ready() or dispatch.has_sent_all or dispatch.stopped.is_set()):
-            gevent.wait([served, dispatch.stopped], timeout=1.0, count=1)
-        served.join(DRAIN_S)
-        runner.user_greenlets.kill()  # who still waits then, of an answer that never ends
-        return
-    gevent.wait([served, dispatch.stopped], timeout=dispatch.remaining_s, count=1)
-    if served.ready() and dispatch.remaining_s > 0:
-        dispatch.stop("aborted", "All users of the locustfile ended before the run's end.")
-    dispatch.stop("complete", None)
-
-
-def _stop_unrecorded(dispatch: Dispatch, error: OSError) -> None:
-    why = f"{error.filename}: {error.strerror}"
-    dispatch.stop("aborted", f"The records cannot be written: {why}.")

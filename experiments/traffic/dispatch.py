@@ -4,20 +4,24 @@ import gc
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from gevent.event import Event
 
 from experiments.assignment import assign
-from experiments.invocation import operation_of, parameters_of_arm, request_of_arm
+from experiments.invocation import operation_of, request_of_arm
 from experiments.record import HEALTH_SCHEMA, SCHEMA, Record
 from experiments.run_folder import RunFolder
 from experiments.schedule import due_times_ns
 from experiments.share import Share
+from experiments.traffic.arms import arm_teller
 from experiments.traffic.guard import Guard
 from experiments.traffic.health import Health
+from experiments.traffic.limits import limit_broken
 from experiments.traffic.pacing import Pacer
 from experiments.traffic.prepare import Prepared
 from experiments.traffic.recorder import Recorder, counter
@@ -33,7 +37,6 @@ UNKNOWN_PAYLOAD = -1
 """The payload of a request whose body is none of the plan's."""
 
 _ASSIGNED_AHEAD = 32_768
-_MAY_TELL = ("TargetVariant", "InferenceComponentName", "TargetModel", "TargetContainerHostname")
 
 
 class Arrival(NamedTuple):
@@ -60,7 +63,7 @@ class Dispatch:
         self.folder = folder
         self.slots = slots
         traffic, limits = prepared.plan.traffic, prepared.plan.limits
-        self._most_requests = limits.max_requests - len(prepared.cold) if limits else None
+        self._most_requests = limits.max_requests - prepared.sent_before if limits else None
         self._due_ns: NDArray[np.int64] | None = None
         self._is_cut = False
         if not traffic.is_closed:
@@ -72,11 +75,10 @@ class Dispatch:
         self._assigned_to = range(0)
         self._assigned = assign(prepared.plan, self._assigned_to, len(prepared.payloads))
         self._arms = list(prepared.plan.arms)
-        named = [None, *self._arms]
-        self._of_arm = {arm: parameters_of_arm(prepared.plan, arm) for arm in named}
-        self._request = {arm: request_of_arm(prepared.plan, arm, folder.run_id) for arm in named}
-        self._telling = ("EndpointName", *self._keys_that_differ(_MAY_TELL))
-        self._told = {self._tell(self._of_arm[arm]): arm for arm in self._arms}
+        self._request = {
+            arm: request_of_arm(prepared.plan, arm, folder.run_id) for arm in (None, *self._arms)
+        }
+        self.arm_of = arm_teller(prepared.plan)
         bodies = [payload.body for payload in prepared.payloads]
         self._payload_of = {body: i for i, body in reversed(list(enumerate(bodies)))}
         phases = traffic.phases
@@ -102,7 +104,7 @@ class Dispatch:
         self.in_flight = 0
         self._next = 0
         self._due_before = 0
-        self._slots_started = 0
+        self.slot_numbers = count()
 
     def _open_streams(self) -> None:
         folder, rank = self.folder, self.share.rank
@@ -148,11 +150,6 @@ class Dispatch:
             self.ended_as, self.reason = ended_as, reason
             self.stopped.set()
             self.started.set()
-
-    def new_slot(self) -> int:
-        """Number the slots from 0."""
-        self._slots_started += 1
-        return self._slots_started - 1
 
     def take(self, slot: int, ended_ns: int | None) -> Arrival | None:
         """Give the next request to a slot; `None` when there is no more to do.
@@ -238,33 +235,6 @@ class Dispatch:
         payload = self.prepared.payloads[arrival.payload]
         return self._request[arrival.arm](payload, arrival.seq)
 
-    def arm_of(
-        self, arrival: Arrival, parameters: Mapping[str, Any], invoked: str | None
-    ) -> str | None:
-        """Name the arm that a request belongs to.
-
-        As assigned; else the one whose parameters it carries, or would carry had it been pinned to
-        the variant that answered.
-        """
-        if arrival.arm is not None:
-            return arrival.arm
-        arm = self._told.get(self._tell(parameters)) or self._told.get(
-            self._tell({"TargetVariant": invoked, **parameters})
-        )
-        # Of an endpoint's variants one may be the only arm, and then nothing tells it from another.
-        variant = None if arm is None else self.prepared.plan.variant_of(arm)
-        asked = invoked or parameters.get("TargetVariant")
-        return None if variant and asked and asked != variant else arm
-
-    def _keys_that_differ(self, keys: tuple[str, ...]) -> list[str]:
-        of_arms = [self._of_arm[arm] for arm in self._arms]
-        return [key for key in keys if len({of_arm.get(key) for of_arm in of_arms}) > 1]
-
-    def _tell(self, parameters: Mapping[str, Any]) -> tuple[str | None, ...]:
-        # What a locustfile passes may be anything, and boto3 refuses what is no text.
-        values = [parameters.get(key) for key in self._telling]
-        return tuple([value if isinstance(value, str) else None for value in values])
-
     def keep(self, record: Record) -> None:
         """Record a request that has ended or was dropped."""
         self.records.append(record)
@@ -272,14 +242,18 @@ class Dispatch:
         if self.guard is not None:
             self.guard.note(record)
 
-    def stop_where_slo_is_lost(self) -> None:
-        """Stop where the plan's SLO is lost and the plan says to; to be called once a second."""
+    def stop_where_it_must(self) -> None:
+        """Stop where the plan's limits or its SLO say so; to be called once a second."""
         lost = self.guard.lost(self.elapsed_s) if self.guard is not None else None
-        if lost is None or self.stopped.is_set():
-            return
-        threshold, reason = lost
-        self.slo_lost = [threshold.arm, threshold.phase, threshold.metric, threshold.window_s]
-        self.stop("stopped", reason)
+        if self.stopped.is_set() or self.has_sent_all:
+            return  # or it can no longer be stopped
+        if lost is not None:
+            limit, reason = lost
+            self.slo_lost = [limit.arm, limit.phase, limit.metric, limit.window_s]
+            self.stop("stopped", reason)
+        plan, health = self.prepared.plan, self.health
+        if broken := limit_broken(plan, self.elapsed_s, health.ended, health.failed):
+            self.stop(*broken)
 
     @property
     def remaining_s(self) -> float:
@@ -309,27 +283,30 @@ class Dispatch:
         return recent if self._due_ns is not None else {**recent, "due_rps": None}
 
     def tick(self, tell: Callable[[dict[str, object]], None]) -> None:
-        """Write what came in the last second, and tell how the run goes.
-
-        Raises:
-            OSError: the records cannot be written.
-        """
+        """Write what came in the last second, and tell how the run goes."""
         elapsed_s = self.elapsed_s
-        due = self._due_by(elapsed_s)
-        recorder_ms = self.records.take_longest_ns() / 1e6
-        self.health_rows.append(
-            self.health.row(
-                elapsed_s,
-                due - self._due_before,
-                self.in_flight,
-                self.share.rank,
-                recorder_ms=recorder_ms,
+        with self._recording():
+            due, before = self._due_by(elapsed_s), self._due_before
+            self._due_before = due
+            stall_ms = self.records.take_longest_ns() / 1e6
+            row = self.health.row(
+                elapsed_s, due - before, self.in_flight, self.share.rank, recorder_ms=stall_ms
             )
-        )
-        self._due_before = due
-        self.records.flush()
-        self.health_rows.flush()
+            self.health_rows.append(row)
+            self.records.flush()
+            self.health_rows.flush()
         self._tell_progress(tell, elapsed_s)
+
+    @contextmanager
+    def _recording(self, failed: str = "The records cannot be written") -> Iterator[None]:
+        """Stop the run where what it is for has `failed`: there is nothing to send for."""
+        try:
+            yield
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            self.stop("aborted", f"{failed}: {where}{error.strerror or error}.")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must not go on
+            self.stop("fault", f"{failed}: {error}.")
 
     def _tell_progress(self, tell: Callable[[dict[str, object]], None], elapsed_s: float) -> None:
         tell(
@@ -349,17 +326,18 @@ class Dispatch:
     def _due_by(self, elapsed_s: float) -> int:
         if self._due_ns is None:
             return self.begun
-        return self.share.below(int(np.searchsorted(self._due_ns, elapsed_s * 1e9)))
+        # A whole number: for a float, numpy would cast the whole schedule first.
+        return self.share.below(int(np.searchsorted(self._due_ns, round(elapsed_s * 1e9))))
 
     def close(self) -> None:
-        """End the streams.
-
-        Raises:
-            OSError: the last records cannot be written.
-        """
+        """End the streams, and note where the last records cannot be written."""
         self.health.close()
         self.pacer.close()
         gc.unfreeze()
+        with self._recording():
+            self._close_streams()
+
+    def _close_streams(self) -> None:
         try:
             self.records.close()
         finally:

@@ -22,7 +22,7 @@ from experiments.sagemaker.invoke import Reply, Transport, reply_of_failure
 from experiments.sagemaker.redacted import keep_out, said
 from experiments.sagemaker.signing import Keys, Signer, UnlikeBotocoreError
 from experiments.sagemaker.streamed import Streamed
-from experiments.sagemaker.wire import EVERY_CALL, Wire, as_botocore
+from experiments.sagemaker.wire import Wire, as_botocore
 from experiments.tables import Endpoint
 from experiments.traffic.http1 import Connection
 from experiments.traffic.sockets import connect, verifying_context
@@ -47,8 +47,8 @@ def fast_transport(endpoint: Endpoint) -> Transport | str:
             return obstacle
         pool = _Pool(botocore)
         signer = Signer(botocore.written, FreshKeys(botocore.credentials))
-        for operation, parameters in EVERY_CALL.items():
-            signer.head(operation, parameters, b"{}", "")
+        for operation in (INVOKE, STREAM):
+            signer.head(operation, botocore.every_parameter(operation), b"{}", "")
     except UnlikeBotocoreError as error:
         return f"How this botocore writes requests is not known here: {error}."
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, boto3 can be asked
@@ -81,7 +81,7 @@ def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
             if stream is not None and status < 300:
                 content = b""
                 pieces = connection.pieces(status, headers)
-                stream.read(botocore.stream_of(status, headers, pieces))
+                stream.read(botocore.answer_of(operation, status, headers, pieces))
             else:
                 content = connection.read(status, headers)
             ended_ns = time.perf_counter_ns()
@@ -95,26 +95,20 @@ def _transport(botocore: Wire, pool: "_Pool", signer: Signer) -> Transport:
             # Not kept in a variable here, which the error's traceback would hold.
             failed = reply_of_failure(
                 as_botocore(error, pool.url_of(head), is_connected=connection is not None),
-                sent_ns,
-                first_byte_ns,
-                ended_ns,
-                connect_ns,
+                (sent_ns, first_byte_ns, ended_ns, connect_ns),
                 answered,
             )
             return failed if stream is None else stream.told(failed)
         first_byte_ns = None if stream else connection.first_byte_ns
         pool.put_back(connection)
         if status >= 300:
-            answer = status, headers, content
+            answered = status, headers, content
             return reply_of_failure(
-                botocore.error_of(operation, *answer),
-                sent_ns,
-                first_byte_ns,
-                ended_ns,
-                connect_ns,
-                answer,
+                botocore.error_of(operation, *answered),
+                (sent_ns, first_byte_ns, ended_ns, connect_ns),
+                answered,
             )
-        reply = Reply(
+        reply = Reply(  # four by place, under the fields' own names: those cost 0.1 µs each
             "ok",
             sent_ns,
             first_byte_ns,

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scipy.special import bdtrc
-
 from experiments.plan import Plan
 from experiments.record import Record
 from experiments.slo import Threshold
@@ -42,7 +40,10 @@ class Guard:
     """
 
     def __init__(self, plan: Plan, planned: Mapping[str, int] | None) -> None:
+        from scipy.special import bdtrc  # slow to import, and most runs have no guard
+
         assert plan.slo is not None
+        self._chance_of_more_than = bdtrc
         traffic = plan.traffic
         self._is_closed = traffic.is_closed
         self._not_before_s = traffic.warmup + plan.slo.abort_after
@@ -113,7 +114,7 @@ class Guard:
                 found is None
                 and elapsed_s >= self._not_before_s
                 and missed > may_miss
-                and bdtrc(missed - 1, requests, threshold.allowed) < _CHANCE
+                and self._chance_of_more_than(missed - 1, requests, threshold.allowed) < _CHANCE
             ):
                 found = threshold, _words(threshold, requests, missed, may_miss)
         return found

@@ -20,8 +20,6 @@ LAG_PERIOD_S = 0.01
 @dataclass(slots=True, kw_only=True)
 class _Second(Second):
     started: int = 0
-    ended: int = 0
-    failed: int = 0
     without_free_slot: int = 0
     new_connections: int = 0
     connect_ns: int | None = None
@@ -41,6 +39,7 @@ class Health:
         self._wall_s = time.perf_counter()
         self._collecting_since_ns = time.perf_counter_ns()
         self.ended = 0
+        """Requests that had ended when the last second was closed."""
         self.failed = 0
         gc.callbacks.append(self._note_collection)
 
@@ -61,15 +60,8 @@ class Health:
         """Count a request that has ended; one that was dropped never began."""
         now = self._now
         now.arms[record.arm or NO_ARM].note(record)
-        if record.outcome == "dropped":
-            return
-        now.ended += 1
-        self.ended += 1
         if record.new_connection:
             now.new_connections += 1
-        if record.outcome != "ok":
-            now.failed += 1
-            self.failed += 1
 
     def note_connection(self, connect_ns: int) -> None:
         """Count how long a request waited for its connection to open."""
@@ -96,6 +88,8 @@ class Health:
         self._cpu_s, self._wall_s = cpu_s, wall_s
         ended.elapsed_s, ended.due = max(elapsed_s, 0.0), due
         self.live.add(ended)
+        self.ended += ended.ended
+        self.failed += ended.failed
         return (
             int(elapsed_s),
             due,

@@ -70,38 +70,48 @@ class Connection:
 
     def read(self, status: int, headers: dict[str, str]) -> bytes:
         """Read the body of the answer that has begun, to its end."""
-        body = self._read_body(status, headers)
-        self._end()
-        return body
+        if not _is_chunked(headers) and self._length(status, headers) == len(self._left):
+            body, self._left = self._left, b""  # it came with its head, as most do
+            self.stream.rest()
+            return body
+        parts: list[bytes] = []
+        try:
+            parts.extend(self.pieces(status, headers))
+        except CutShortError:
+            # Of a failure, what came is its message, as it is to botocore.
+            if status < 300 or _is_chunked(headers):
+                raise
+            self.is_reusable = False
+        return b"".join(parts)
 
     def pieces(self, status: int, headers: dict[str, str]) -> Generator[bytes]:
         """Give the body of the answer that has begun as it comes."""
         if _is_chunked(headers) and status not in _WITHOUT_BODY:
             while size := self._chunk_size():
                 yield from self._coming(size)
-                self._end_chunk()
-            self._skip_trailer()
+                if self._line():
+                    raise MalformedError("a chunk of the answer is not of its size")
+            while self._line():  # which are the fields of its trailer
+                pass
         else:
             yield from self._coming(self._length(status, headers))
-        self._end()
+        self.stream.rest()
+        if self._left:
+            self.is_reusable = False
 
     def _coming(self, size: int | None) -> Generator[bytes]:
         """Give so many bytes as they come, or with `None` all until the connection ends."""
-        while size is None or size > 0:
+        got = 0
+        while size is None or got < size:
             self._left = self._left or self._receive()
             if not self._left and size is None:
                 return
             if not self._left:
-                raise CutShortError("the connection was closed within the body")
-            piece = self._left[:size]
+                raise CutShortError(f"{got} of {size} bytes of the body came")
+            piece = self._left if size is None else self._left[: size - got]
             self._left = self._left[len(piece) :]
-            size = None if size is None else size - len(piece)
+            got += len(piece)
             yield piece
-
-    def _end(self) -> None:
-        self.stream.rest()
-        if self._left:
-            self.is_reusable = False
 
     def _read_head(self) -> tuple[int, dict[str, str]]:
         data, status, announced = b"", 100, 0
@@ -128,20 +138,6 @@ class Connection:
             self.is_reusable = False
         return status, headers
 
-    def _read_body(self, status: int, headers: dict[str, str]) -> bytes:
-        if _is_chunked(headers) and status not in _WITHOUT_BODY:
-            return self._read_chunks()
-        length = self._length(status, headers)
-        try:
-            return self._take(length)
-        except CutShortError:
-            if status < 300:
-                raise
-            # Of a failure, what came is its message, as it is to botocore.
-            self.is_reusable = False
-            left, self._left = self._left, b""
-            return left
-
     def _length(self, status: int, headers: dict[str, str]) -> int | None:
         """Give the length of a body without chunks; `None`: the connection's end is its own."""
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
@@ -156,27 +152,11 @@ class Connection:
             raise MalformedError(f"the answer's length is {length}")
         return int(length)
 
-    def _read_chunks(self) -> bytes:
-        chunks = []
-        while size := self._chunk_size():
-            chunks.append(self._take(size))
-            self._end_chunk()
-        self._skip_trailer()
-        return b"".join(chunks)
-
     def _chunk_size(self) -> int:
         match = _CHUNK_SIZE.fullmatch(self._line())
         if match is None:
             raise MalformedError("a chunk of the answer has no size")
         return int(match[1], 16)
-
-    def _end_chunk(self) -> None:
-        if self._line():
-            raise MalformedError("a chunk of the answer is not of its size")
-
-    def _skip_trailer(self) -> None:
-        while self._line():
-            pass
 
     def _receive(self) -> bytes:
         data = self.stream.receive()
@@ -195,25 +175,6 @@ class Connection:
             self._left += more
         line, self._left = self._left[:end], self._left[end + 2 :]
         return line
-
-    def _take(self, size: int | None) -> bytes:
-        """Take so many bytes, or with `None` all until the connection ends."""
-        parts, got = [self._left], len(self._left)
-        while size is None or got < size:
-            part = self._receive()
-            if not part and size is None:
-                break
-            if not part:
-                self._left = b"".join(parts)
-                raise CutShortError(f"{got} of {size} bytes of the body came")
-            parts.append(part)
-            got += len(part)
-        whole = parts[0] if len(parts) == 1 else b"".join(parts)
-        if size is None or got == size:
-            self._left = b""
-            return whole
-        self._left = whole[size:]
-        return whole[:size]
 
 
 def _is_chunked(headers: dict[str, str]) -> bool:

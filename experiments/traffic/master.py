@@ -11,10 +11,10 @@ from experiments.run_folder import RunFolder
 from experiments.traffic.control import Run
 from experiments.traffic.crew import Crew
 from experiments.traffic.dispatch import Dispatch
+from experiments.traffic.messages import Message, Part, Pong, Ready, Report, name_of
 
 STOP_TIMEOUT_S = 1.0
 """For Locust's own way of stopping users, who by then have ended."""
-_TELLS = ("abreast_pong", "abreast_ready", "abreast_part", "abreast_report")
 _WAIT_S = 300.0
 """As long as Locust's workers wait for a master."""
 
@@ -69,16 +69,18 @@ class MasterRun(Run):
         """Run the plan each time that Locust starts a test."""
         super().follow()
         runner = self._environment.runner
-        for kind in _TELLS:
-            runner.register_message(kind, lambda msg, kind=kind, **_: self._hear(kind, msg))
+        for kind in (Pong, Ready, Part, Report):
+            runner.register_message(
+                name_of(kind), lambda msg, kind=kind, **_: self._hear(kind, msg)
+            )
 
-    def _hear(self, kind: str, msg: Any) -> None:
+    def _hear(self, kind: type[Message], msg: Any) -> None:
         if isinstance(self._dispatch, Crew):
             self._dispatch.hear(kind, msg.node_id, msg.data)
 
     def _dispatch_of(self, folder: RunFolder, slots: int) -> Crew:
         runner = self._environment.runner
-        crew = Crew(self._prepared, folder, slots, runner, self._tell_all)
+        crew = Crew(self._prepared, folder, slots, runner, self._note)
         self._dispatch = crew  # which hears from here on
         try:
             await_workers(runner, self._options)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from experiments.local import process as local_endpoint
 from experiments.memory import refuse_beyond_memory
 from experiments.plan import Plan
 from experiments.plan_file import find, load, text_as_run
-from experiments.sagemaker.endpoint import EndpointFacts, check_arms, describe
+from experiments.sagemaker.endpoint import EndpointFacts, check_arms, reader
 from experiments.sagemaker.first_answer import First, first_answers, objection
 from experiments.sagemaker.invoke import Transport, boto3_transport
 from experiments.trace import read_trace
@@ -47,6 +47,10 @@ class Prepared:
     """The first request to each target, which is its cold start."""
     first_requests: tuple[dict[str, str | None], ...] = ()
     """The same by UTC time, arm, and variant."""
+    sent_before: int = 0
+    """How many they are, which a worker knows without having them."""
+    read_endpoint: Callable[[], EndpointFacts] = EndpointFacts
+    """Reads `facts` again, through the client that read them."""
 
 
 def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> Prepared:
@@ -76,7 +80,8 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
         wanted = running.client_environment(os.environ)
         os.environ.clear()
         os.environ.update(wanted)
-    facts = describe(plan.endpoint, plan.endpoint.name, plan.other_endpoints)
+    read_endpoint = reader(plan.endpoint, plan.endpoint.name, plan.other_endpoints)
+    facts = read_endpoint()
     with naming(path):
         check_arms(plan, facts)
     transport, transport_name, why_not_fast = transport_of(plan)
@@ -92,10 +97,11 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
         select_prediction=select,
         trace_s=None if trace is None else read_trace(path.parent / trace),
         local=running,
+        read_endpoint=read_endpoint,
     )
     firsts = tuple(_ask_each_arm_once(prepared))
     cold, told = zip(*firsts, strict=True)
-    return replace(prepared, cold=cold, first_requests=told)
+    return replace(prepared, cold=cold, first_requests=told, sent_before=len(cold))
 
 
 def transport_of(plan: Plan) -> tuple[Transport, str, str | None]:
@@ -109,7 +115,7 @@ def transport_of(plan: Plan) -> tuple[Transport, str, str | None]:
 def _ask_each_arm_once(prepared: Prepared) -> Iterator[tuple[First, dict[str, str | None]]]:
     plan = prepared.plan
     for first in first_answers(plan, prepared.payloads, prepared.transport):
-        who, reply = first.who, first.reply
+        who, reply = first.arm, first.reply
         found = objection(plan, prepared.plan_path, prepared.select_prediction, who, reply)
         if found is not None:
             raise found

@@ -11,8 +11,8 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from experiments.traffic.messages import Part
 from experiments.traffic.recorder import Recorder
 
 PART = 65_536
@@ -31,10 +31,10 @@ class _Stream:
 
 
 class Shipper:
-    """A worker's side. `send` takes a part: name, place and bytes."""
+    """A worker's side. `send` takes a part: the stream's name, the place in it, and the bytes."""
 
     def __init__(
-        self, recorders: Sequence[Recorder], send: Callable[[dict[str, Any]], object]
+        self, recorders: Sequence[Recorder], send: Callable[[str, int, bytes], object]
     ) -> None:
         self._streams = {each.path.name: _Stream(each) for each in recorders}
         self._send = send
@@ -56,13 +56,13 @@ class Shipper:
                     stream.moved_s = time.monotonic()
                 at = stream.sent
                 stream.sent += len(content)  # first: while it is sent, another part may be
-                self._send({"name": name, "at": at, "content": content})
+                self._send(name, at, content)
 
     def confirm(self, sizes: Mapping[str, int]) -> None:
-        """Take in how much of each stream the master has."""
+        """Take in how much of each stream the master has; more than there is it cannot have."""
         for name, size in sizes.items():
-            stream = self._streams[name]
-            if size > stream.confirmed:
+            stream = self._streams.get(name)
+            if stream is not None and stream.confirmed < size <= stream.recorder.size:
                 stream.confirmed, stream.moved_s = size, time.monotonic()
                 stream.sent = max(stream.sent, size)
 
@@ -77,34 +77,35 @@ class Copies:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, int] = {}
-        self._sizes: dict[str, int] = {}
+        self._files: dict[Path, int] = {}
 
-    def add(self, rank: int, part: Mapping[str, Any]) -> dict[str, int]:
+    def add(self, rank: int, part: Part) -> dict[str, int]:
         """Append a part that is next, and give how much of its stream is there; others change none.
 
         Raises:
             ValueError: it is not a part of a stream of that worker's.
             OSError: the disk refuses; none of the part is kept.
         """
-        name, at, content = part["name"], part["at"], part["content"]
-        named = _NAME.fullmatch(name)
+        named = _NAME.fullmatch(part.name)
         if named is None or int(named[2]) != rank:
-            raise ValueError(f"Worker {rank} sent a part of {name!r}, which is no stream of its.")
-        size = self._sizes.setdefault(name, 0)
-        if name not in self._files:
-            self._files[name] = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        if at == size:
+            raise ValueError(
+                f"Worker {rank} sent a part of {part.name!r}, which is no stream of its."
+            )
+        path = self._folder / part.name
+        if path not in self._files:
+            self._files[path] = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND)
+        file = self._files[path]
+        if part.at == os.fstat(file).st_size:
+            left = memoryview(part.content)
             try:
-                while size < at + len(content):
-                    size += os.pwrite(self._files[name], content[size - at :], size)
+                while left:
+                    left = left[os.write(file, left) :]
             except OSError as error:
-                error.filename = str(self._folder / name)
+                error.filename = str(path)
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._files[name], at)
+                    os.ftruncate(file, part.at)
                 raise
-            self._sizes[name] = size
-        return {name: size}
+        return {part.name: os.fstat(file).st_size}
 
     def close(self) -> None:
         """Let go of the files, safely on disk."""

@@ -18,6 +18,8 @@ from gevent.monkey import get_original
 _READ, _WRITE = 1, 2
 _SLICE = 65_536
 """Most bytes that are read, or encrypted, before other slots have their turn."""
+_RECORD = 16_384
+"""Most bytes of a record of TLS, so that what `read` leaves is in its BIO."""
 
 _plain_socket: Any = get_original("socket", "socket")
 _poll: Any = get_original("select", "poll")
@@ -119,16 +121,19 @@ class TlsStream(Stream):
         for start in range(0, len(data), _SLICE):
             if start:
                 gevent.sleep(0)
-            self._tls.write(memoryview(data)[start : start + _SLICE])
+            part = data if len(data) <= _SLICE else memoryview(data)[start : start + _SLICE]
+            self._tls.write(part)
             self._flush()
 
     def receive(self) -> bytes:
         """Wait for bytes and give them; none at the end of the stream."""
         while True:
-            try:
-                return self._tls.read(_SLICE)
-            except ssl.SSLWantReadError:
+            if not self._incoming.pending:  # asked too early, `read` raises, at 3 µs a request
                 self._fill()
+            try:
+                return self._tls.read(_RECORD)
+            except ssl.SSLWantReadError:
+                pass
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
 
@@ -137,8 +142,7 @@ class TlsStream(Stream):
         return not self._incoming.pending and super().is_quiet()
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            super().send(self._outgoing.read())
+        super().send(self._outgoing.read())
 
     def _fill(self) -> None:
         data = super().receive()
@@ -167,10 +171,11 @@ def connect(
     """Resolve a host anew, connect to it, and speak TLS where there is a context.
 
     Raises:
-        TimeoutError: no address answered, or did not shake hands, within `within_s`.
+        TimeoutError: no name server or no address answered, or it did not shake hands, each
+            within `within_s`.
         OSError: the host is not known, refused the connection, or is not who it should be.
     """
-    connected = gevent.socket.create_connection((host, port), timeout=within_s)
+    connected = _connected(host, port, within_s)
     if context is None:
         return Stream(connected, timeout_s)
     stream = TlsStream(connected, timeout_s)
@@ -181,3 +186,24 @@ def connect(
         stream.close()
         raise
     return stream
+
+
+def _connected(host: str, port: int, within_s: float) -> Any:
+    with gevent.Timeout(within_s, TimeoutError("timed out")):
+        found = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failed = OSError("the name has no address")
+    for family, kind, protocol, _, address in found:
+        connected = None
+        try:
+            connected = gevent.socket.socket(family, kind, protocol)
+            connected.settimeout(within_s)
+            connected.connect(address)
+        except BaseException as error:
+            if connected is not None:
+                connected.close()
+            if not isinstance(error, OSError):
+                raise
+            failed = error
+        else:
+            return connected
+    raise failed

@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import gevent
 from locust import User
 from locust.exception import StopUser
 
 from experiments.arrivals import Traffic
 from experiments.errors import AbreastError, PlanError
+from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.traffic.client import EndpointClient
 from experiments.traffic.dispatch import Arrival, Dispatch
+
+DRAIN_S = READ_TIMEOUT_S + 5
+"""How long requests in flight are awaited."""
 
 
 class EndpointUser(User):
@@ -82,6 +87,21 @@ def give_clients(
     client.__set_name__(User, "client")
     for each in user_classes:
         each.client = client  # type: ignore[attr-defined]
+
+
+def await_users(runner: Any, dispatch: Dispatch, *, serves_schedule: bool) -> None:
+    """Wait until the users of this process have sent all, or were stopped and have ended."""
+    served = gevent.spawn(runner.user_greenlets.join)
+    if serves_schedule:
+        while not (served.ready() or dispatch.has_sent_all or dispatch.stopped.is_set()):
+            gevent.wait([served, dispatch.stopped], timeout=1.0, count=1)
+        served.join(DRAIN_S)
+        runner.user_greenlets.kill()  # who still waits then, of an answer that never ends
+        return
+    gevent.wait([served, dispatch.stopped], timeout=dispatch.remaining_s, count=1)
+    if served.ready() and dispatch.remaining_s > 0:
+        dispatch.stop("aborted", "All users of the locustfile ended before the run's end.")
+    dispatch.stop("complete", None)
 
 
 def serve_schedule(user: EndpointUser) -> None:

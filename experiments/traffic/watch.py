@@ -4,6 +4,7 @@ Making a client holds the event loop for about 100 ms, and its first call for so
 come before the clock starts. Readings that differ from the one before go to the timeline.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,8 @@ import gevent
 
 from experiments import run_folder
 from experiments.errors import EndpointError
-from experiments.plan import Plan
 from experiments.run_folder import RunFolder
-from experiments.sagemaker.endpoint import EndpointFacts, reader
+from experiments.sagemaker.endpoint import EndpointFacts
 
 EVERY_S = 60.0
 
@@ -25,8 +25,8 @@ class EndpointWatch:
         EndpointError: the endpoint is not there, or nothing answers.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder) -> None:
-        self._read = reader(plan.endpoint, plan.endpoint.name, plan.other_endpoints)
+    def __init__(self, read: Callable[[], EndpointFacts], folder: RunFolder) -> None:
+        self._read = read
         self._folder = folder
         self.first = self._last = self._read()
         self._taken = self._failed = 0

@@ -196,7 +196,7 @@ def _rows(dispatch: Dispatch) -> list[dict[str, Any]]:
         now = dispatch.recent["arms"].get(arm, {})
         figures = [now.get(each) for each in ("rate_rps", "p50_ms", "p99_ms")]
         figures += [s.quantile_ms(q) for s in (tally.response, tally.service) for q in (0.5, 0.99)]
-        row = [arm, tally.ended, sum(tally.failed.values()), *map(_short, figures)]
+        row = [arm, tally.ended, tally.failures, *map(_short, figures)]
         rows.append(dict(zip(_COLUMNS, row, strict=True)))
     return rows
 
@@ -212,7 +212,7 @@ def fill_table(stats: Any, arms: Mapping[str, Tally]) -> None:
     """
     now_s = time.time()
     for arm, tally in arms.items():
-        failed = sum(tally.failed.values())
+        failed = tally.failures
         entry: Any = StatsEntry(stats, arm, METHOD)
         entry.last_request_timestamp = now_s
         entry.num_requests = tally.ended

@@ -1,50 +1,41 @@
 """A worker: it sends its share of a master's run, and brings the records to where the run is.
 
-It needs no plan and no payloads of its own, and asks nothing of the control plane. Without orders
-it sends nothing, whatever users Locust gives it. Where the master falls silent it goes on with its
-share for a minute, since links come back; where nobody listens at the master's port any more, it
-ends at once, and its records stay where it says.
+Without orders it sends nothing, whatever users Locust gives it. Where the master falls silent it
+goes on with its share for a minute, since links come back; where nobody listens at the master's
+port any more, it ends at once, and its records stay where it says.
 """
 
 import contextlib
 import os
-import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gevent
-import numpy as np
 from gevent.event import Event
 from locust import User
 from locust.exception import RPCError, StopUser
 
 from experiments import fingerprint, run_folder
 from experiments.errors import AbreastError, RunFolderError
-from experiments.invocation import prediction_selector
-from experiments.payloads import Payload
-from experiments.plan import Plan
-from experiments.plan_file import find, load
+from experiments.live import Second
 from experiments.run_folder import RunFolder
-from experiments.sagemaker.endpoint import EndpointFacts
 from experiments.share import Share
-from experiments.together import encoded
-from experiments.traffic import clocks
-from experiments.traffic.control import DRAIN_S, await_users, say
+from experiments.traffic import clocks, messages
 from experiments.traffic.dispatch import Dispatch
-from experiments.traffic.prepare import Prepared, transport_of
+from experiments.traffic.orders import prepared_by, understood
 from experiments.traffic.shipping import Shipper
-from experiments.traffic.users import give_clients
+from experiments.traffic.telling import say
+from experiments.traffic.users import DRAIN_S, await_users, give_clients
 
 QUIET_S = 3.0
 """A master that is silent for so long is asked at its port whether it is there."""
 MASTER_LOST_S = 60.0
 _SHIPPING_S = 30.0
 _UNTRUSTED = 4
-_RUN_ID = re.compile(r"[A-Za-z0-9-]+")
 
 
 class Worker:
@@ -60,7 +51,7 @@ class Worker:
         self._own_plan = (options.plan, list(options.plan_overrides)) if options.plan else None
         self._dispatch: Dispatch | None = None
         self._shipper: Shipper | None = None
-        self._seconds: list[dict[str, Any]] = []
+        self._seconds: list[Second] = []
         self._helpers: list[gevent.Greenlet] = []
         self._closed = Event()
         self._closed.set()
@@ -73,65 +64,69 @@ class Worker:
         idle.__set_name__(User, "client")
         for each in self._without_client:
             each.client = idle
-        register = self._runner.register_message
-        register("abreast_ping", lambda msg, **_: self._tell("pong", clocks.answer(msg.data)))
-        register("abreast_plan", lambda msg, **_: self._take_orders(msg.data), concurrent=True)
+        orders = messages.name_of(messages.Orders)
+        self._runner.register_message(
+            orders, lambda msg, **_: self._take_orders(msg.data), concurrent=True
+        )
+        self._on(messages.Ping, lambda ping: self._tell(clocks.pong(ping)))
         # Behind the greenlet that Locust began for the users of an earlier message.
-        register("abreast_start", lambda msg, **_: self._start(**msg.data), concurrent=True)
-        register("abreast_stop", lambda msg, **_: self._stop(**msg.data))
-        register("abreast_ack", lambda msg, **_: self._confirm(msg.data["sizes"]))
+        self._on(messages.Start, lambda start: gevent.spawn(self._start, start.zero_ns))
+        self._on(messages.Stop, self._stop)
+        self._on(messages.Ack, self._confirm)
         self._environment.events.heartbeat_received.add_listener(self._hear)
         self._environment.events.quitting.add_listener(self._quit)
         gevent.spawn(self._watch_master)
 
+    def _on(self, kind: type[messages.Kind], take: Callable[[messages.Kind], object]) -> None:
+        """Take messages of a kind that are of the run under way, and no others."""
+
+        def hear(msg: Any, **_: object) -> None:
+            message, dispatch = messages.read(kind, msg.data), self._dispatch
+            if message and dispatch and message.run_id == dispatch.folder.run_id:
+                take(message)
+
+        self._runner.register_message(messages.name_of(kind), hear)
+
     def _hear(self, **_: object) -> None:
         self._heard_s = time.monotonic()
 
-    def _tell(self, kind: str, data: Mapping[str, Any]) -> None:
-        self._runner.send_message(f"abreast_{kind}", data)
+    def _tell(self, message: messages.Message) -> None:
+        self._runner.send_message(messages.name_of(type(message)), messages.told(message))
 
-    def _take_orders(self, orders: Mapping[str, Any]) -> None:
-        about = {"host": socket.gethostname(), "pid": os.getpid()}
+    def _take_orders(self, data: Mapping[str, Any]) -> None:
+        run_id, host, pid = str(data.get("run_id")), socket.gethostname(), os.getpid()
         try:
+            orders = understood(data)
             folder, is_direct = self._folder(orders)
-            prepared = _prepared(orders, self._own_plan)
-            share = Share(
-                rank=int(orders["rank"]), of=int(orders["of"]), together=int(orders["together"])
-            )
+            prepared = prepared_by(orders, self._own_plan)
+            share = Share(rank=orders.rank, of=orders.of, together=orders.together)
             dispatch = Dispatch(prepared, folder, prepared.plan.traffic.concurrency, share)
-        except (AbreastError, OSError) as error:
-            self._tell("ready", {**about, "refused": str(error)})
+        except Exception as error:  # noqa: BLE001 - else the master would wait for a minute
+            is_ours = isinstance(error, AbreastError | OSError)
+            refused = str(error) if is_ours else f"{type(error).__name__}: {error}"
+            self._tell(messages.Ready(run_id=run_id, host=host, pid=pid, refused=refused))
             return
         give_clients(self._without_client, dispatch, is_watched=False)
         self._shipper = None
         if not is_direct:
             streams = [dispatch.records, dispatch.health_rows]
-            self._shipper = Shipper(streams, lambda part: self._tell_part(dispatch, part))
+            self._shipper = Shipper(streams, lambda *part: self._tell_part(dispatch, *part))
         self._closed.clear()
         self._dispatch, self._seconds, self._is_done = dispatch, [], False
-        spool = None if is_direct else str(folder.raw)
-        cpu = fingerprint.host()["cpu"]
-        self._tell("ready", {**about, "cpu": cpu, "is_direct": is_direct, "spool": spool})
+        cpu, spool = fingerprint.host()["cpu"], None if is_direct else str(folder.raw)
+        self._tell(messages.Ready(run_id=run_id, host=host, pid=pid, cpu=cpu, spool=spool))
 
-    def _folder(self, orders: Mapping[str, Any]) -> tuple[RunFolder, bool]:
+    def _folder(self, orders: messages.Orders) -> tuple[RunFolder, bool]:
         """Give where the streams go: the run folder itself where it is here, else one like it.
 
-        Raises:
-            AbreastError: the run's id would lead elsewhere.
+        Say which of the two it is: paths may be alike on two machines.
         """
-        if _RUN_ID.fullmatch(orders["run_id"]) is None:
-            raise AbreastError(
-                f"{orders['run_id']!r} is no id of a run.", "Check whose --master-host is."
-            )
-        folder = RunFolder(Path(orders["folder"]))
-        try:
-            if run_folder.read_manifest(folder)["run_id"] == orders["run_id"] and os.access(
-                folder.raw, os.W_OK
-            ):
+        folder = RunFolder(Path(orders.folder))
+        with contextlib.suppress(RunFolderError):
+            is_it = run_folder.read_manifest(folder).get("run_id") == orders.run_id
+            if is_it and os.access(folder.raw, os.W_OK):
                 return folder, True
-        except RunFolderError:
-            pass
-        folder = RunFolder((self._out / orders["run_id"]).absolute())
+        folder = RunFolder((self._out / orders.run_id).absolute())
         self._out.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700, exist_ok=True)
         folder.raw.mkdir(exist_ok=True)
@@ -150,15 +145,15 @@ class Worker:
         gevent.spawn(self._report_each_second, dispatch)
         gevent.spawn(self._close_when_served, dispatch)
 
-    def _stop(self, ended_as: str, reason: str | None) -> None:
+    def _stop(self, stop: messages.Stop) -> None:
         if self._dispatch is not None:
-            self._dispatch.stop(ended_as, reason)
+            self._dispatch.stop(stop.ended_as, stop.reason)
 
-    def _confirm(self, sizes: Mapping[str, int]) -> None:
+    def _confirm(self, ack: messages.Ack) -> None:
         self._hear()
         if self._shipper is None or self._is_done:
             return
-        self._shipper.confirm(sizes)
+        self._shipper.confirm(ack.sizes)
         with contextlib.suppress(RPCError):  # Locust has said so, and connects again
             self._shipper.ship()
 
@@ -168,13 +163,8 @@ class Worker:
             self._tick(dispatch)
 
     def _tick(self, dispatch: Dispatch) -> None:
-        try:
-            dispatch.tick(lambda _: None)
-        except OSError as error:
-            dispatch.stop("aborted", f"The records cannot be written: {error}.")
-        except Exception as error:  # noqa: BLE001 - a recorder that fails must stop the run
-            dispatch.stop("fault", f"The records cannot be written: {error}.")
-        self._seconds.append(encoded(dispatch.health.live.newest))
+        dispatch.tick(lambda _: None)
+        self._seconds.append(dispatch.health.live.newest)
 
     def _close_when_served(self, dispatch: Dispatch) -> None:
         await_users(self._runner, dispatch, serves_schedule=self._serves_schedule)
@@ -182,12 +172,8 @@ class Worker:
         try:
             self._tick(dispatch)
             dispatch.close()
-        except OSError as error:
-            dispatch.stop("aborted", f"The last records cannot be written: {error}.")
-        except Exception as error:  # noqa: BLE001 - else the master would await this share
-            dispatch.stop("fault", f"The last records cannot be written: {error}.")
         finally:
-            self._closed.set()
+            self._closed.set()  # else the master would await this share for ever
 
     def _report_each_second(self, dispatch: Dispatch) -> None:
         """Tell what is new until the master has been told all; and then, that this is so."""
@@ -229,25 +215,25 @@ class Worker:
 
     def _report(self, dispatch: Dispatch) -> None:
         seconds, self._seconds = self._seconds, []
-        report = {
-            "run_id": dispatch.folder.run_id,
-            "begun": dispatch.begun,
-            "ended": dispatch.health.ended,
-            "failed": dispatch.health.failed,
-            "in_flight": dispatch.in_flight,
-            "slots": dispatch.slots,
-            "missed": dispatch.guard.counts if dispatch.guard is not None else [],
-            "seconds": seconds,
-            "ended_as": dispatch.ended_as,
-            "reason": dispatch.reason,
-            "is_stopped": dispatch.stopped.is_set(),
-            "is_done": self._is_done,
-        }
-        self._tell("report", report)
+        report = messages.Report(
+            run_id=dispatch.folder.run_id,
+            begun=dispatch.begun,
+            ended=dispatch.health.ended,
+            failed=dispatch.health.failed,
+            in_flight=dispatch.in_flight,
+            slots=dispatch.slots,
+            missed=tuple(dispatch.guard.counts) if dispatch.guard is not None else (),
+            seconds=tuple(seconds),
+            ended_as=dispatch.ended_as,
+            reason=dispatch.reason,
+            is_stopped=dispatch.stopped.is_set(),
+            is_done=self._is_done,
+        )
+        self._tell(report)
 
-    def _tell_part(self, dispatch: Dispatch, part: Mapping[str, Any]) -> None:
-        about = {"run_id": dispatch.folder.run_id, "begun": dispatch.begun}
-        self._tell("part", {**part, **about})
+    def _tell_part(self, dispatch: Dispatch, name: str, at: int, content: bytes) -> None:
+        run_id, begun = dispatch.folder.run_id, dispatch.begun
+        self._tell(messages.Part(run_id=run_id, begun=begun, name=name, at=at, content=content))
 
     def _watch_master(self) -> None:
         """End the share, and this process, once the master is gone for good."""
@@ -299,44 +285,3 @@ class Worker:
 
 def _have_no_orders(_: User) -> object:
     raise StopUser
-
-
-def _prepared(orders: Mapping[str, Any], own: tuple[str, list[str]] | None) -> Prepared:
-    """Make what requests need from the master's orders.
-
-    Raises:
-        AbreastError: the two would not send the same.
-    """
-    version = fingerprint.versions()["abreast"]
-    if version != orders["abreast"]:
-        raise AbreastError(
-            f"It is abreast {version}, and the master is {orders['abreast']}.",
-            "Install the same version on both.",
-        )
-    plan = Plan.model_validate(orders["plan"])
-    if own is not None and load(find(own[0]), own[1]).model_dump() != plan.model_dump():
-        raise AbreastError(
-            f"Its --plan {own[0]} is another than the master's.",
-            "Leave out --plan and --set on workers: the master sends its own.",
-        )
-    transport, name, why_not_fast = transport_of(plan)
-    if name != orders["transport"]:
-        raise AbreastError(
-            f"Its requests would go by {name} ({why_not_fast or 'nothing is in the way'}), and "
-            f"those of the master's machine go by {orders['transport']}.",
-            "Make their proxies and variables alike, or set traffic.transport in the plan.",
-        )
-    trace = orders["trace_s"]
-    return Prepared(
-        plan=plan,
-        plan_path=Path(),
-        plan_text="",
-        payloads=tuple(Payload("", body, None, fields) for body, fields in orders["payloads"]),
-        facts=EndpointFacts(),
-        transport=transport,
-        transport_name=name,
-        why_not_fast=why_not_fast,
-        select_prediction=prediction_selector(plan.answers),
-        trace_s=None if trace is None else np.frombuffer(trace),
-        local=None,
-    )

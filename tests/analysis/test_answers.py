@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -118,6 +118,7 @@ def test_a_label_is_compared_as_an_answer_is():
     assert [(arm.right, arm.payloads) for arm in found.arms] == [(2, 2), (1, 2)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     both=st.integers(0, 30),
     old=st.integers(0, 15),

@@ -1,5 +1,7 @@
 """A whole run judged: known truths in, the right verdict out."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,30 @@ from experiments.record import Record
 from tests.analysis.runs import in_flight_counted, record, write_run
 
 
-def run_of(
-    tmp_path: Path, slow_down: float, overrides: tuple[str, ...] = (), **fields: Any
-) -> Comparison:
+def written(folder: Path, slow_down: float, overrides: tuple[str, ...] = ()) -> analysis.Run:
     """130 s of pairs, 25 a second, lognormal; the candidate takes `slow_down` times 20 ms."""
     rng = np.random.default_rng(1)
     rows: list[Record] = []
     for group, at_s in enumerate(np.sort(rng.uniform(0, 130, 3250))):
         for arm, factor in (("current", 1.0), ("candidate", slow_down)):
             latency_ms = 20.0 * factor * float(np.exp(0.3 * rng.standard_normal()))
-            rows.append(record(len(rows), arm, float(at_s), latency_ms, group=group, **fields))
+            rows.append(record(len(rows), arm, float(at_s), latency_ms, group=group))
     rows = in_flight_counted(rows)
-    return analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows, overrides)))
+    return analysis.read_run(write_run(folder, rows, overrides))
+
+
+Compared = Callable[..., Comparison]
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Compare the arms of a run of this slow-down under a plan so changed; each is made once."""
+
+    @cache
+    def compared(slow_down: float, *overrides: str) -> Comparison:
+        return analysis.compare(written(tmp_path_factory.mktemp("run"), slow_down, overrides))
+
+    return compared
 
 
 def item(comparison: Comparison, metric: str, measure: str = "response") -> Difference:
@@ -35,8 +49,8 @@ def item(comparison: Comparison, metric: str, measure: str = "response") -> Diff
     )
 
 
-def test_a_slower_candidate_is_not_to_be_shipped(tmp_path: Path) -> None:
-    comparison = run_of(tmp_path, 1.3)
+def test_a_slower_candidate_is_not_to_be_shipped(run_of: Compared) -> None:
+    comparison = run_of(1.3)
     assert comparison.report.verdict.exit_code == 1
     found = item(comparison, "p50").ratio
     assert found is not None
@@ -46,20 +60,20 @@ def test_a_slower_candidate_is_not_to_be_shipped(tmp_path: Path) -> None:
     assert str(comparison).startswith("Don't ship candidate")
 
 
-def test_a_faster_candidate_is_better(tmp_path: Path) -> None:
-    comparison = run_of(tmp_path, 0.7)
+def test_a_faster_candidate_is_better(run_of: Compared) -> None:
+    comparison = run_of(0.7)
     assert comparison.report.verdict.state == "better"
     assert item(comparison, "error_rate", "outcome").call == "same"
 
 
-def test_equal_arms_show_no_difference_that_matters(tmp_path: Path) -> None:
-    verdict = run_of(tmp_path, 1.0).report.verdict
+def test_equal_arms_show_no_difference_that_matters(run_of: Compared) -> None:
+    verdict = run_of(1.0).report.verdict
     assert (verdict.state, verdict.validity, verdict.exit_code) == ("same", "VALID", 0)
 
 
-def test_quantiles_are_those_of_the_records(tmp_path: Path) -> None:
-    comparison = run_of(tmp_path, 1.3)
-    run = analysis.read_run(tmp_path / "run")
+def test_quantiles_are_those_of_the_records(tmp_path: Path, run_of: Compared) -> None:
+    run = written(tmp_path / "run", 1.3)
+    comparison = run_of(1.3)
     own = run.measured[run.measured["arm"] == "candidate"]["response_ms"].to_numpy()
     wanted = np.quantile(own, 0.9, method="inverted_cdf")
     assert item(comparison, "p90").arm_value == pytest.approx(wanted, rel=1e-12)
@@ -69,8 +83,8 @@ def test_quantiles_are_those_of_the_records(tmp_path: Path) -> None:
     assert at_90.response_ms == pytest.approx(wanted, rel=1e-12)
 
 
-def test_a_table_gives_ratios_with_intervals_and_milliseconds_without(tmp_path: Path) -> None:
-    frame = run_of(tmp_path, 1.3).to_frame().set_index(["metric", "measure"])
+def test_a_table_gives_ratios_with_intervals_and_milliseconds_without(run_of: Compared) -> None:
+    frame = run_of(1.3).to_frame().set_index(["metric", "measure"])
     p50 = frame.loc[("p50", "response")]
     assert p50["difference"] == pytest.approx(p50["value"] - p50["baseline"])
     assert p50["ratio"] == pytest.approx(p50["value"] / p50["baseline"])
@@ -91,11 +105,11 @@ def test_waiting_on_this_side_counts_in_response_time_only(tmp_path: Path) -> No
     assert item(comparison, "p50", "service").arm_value == pytest.approx(5.0)
 
 
-def test_a_closed_loop_is_judged_by_service_time_and_says_so(tmp_path: Path) -> None:
+def test_a_closed_loop_is_judged_by_service_time_and_says_so(run_of: Compared) -> None:
     closed = (
         'traffic={routing="paired", arrivals="closed", users=8, warmup="10s", duration="120s"}',
     )
-    comparison = run_of(tmp_path, 1.3, closed)
+    comparison = run_of(1.3, *closed)
     report = comparison.report
     assert report.verdict.exit_code == 1
     assert {d.measure for d in report.differences} == {"service", "outcome"}
@@ -174,8 +188,9 @@ def test_three_arms_are_each_compared_with_the_baseline(tmp_path: Path) -> None:
     assert {d.call for d in p50.values()} == {"worse"}
 
 
-def test_the_same_records_give_the_same_report_twice(tmp_path: Path) -> None:
-    assert run_of(tmp_path / "a", 1.05).to_frame().equals(run_of(tmp_path / "b", 1.05).to_frame())
+def test_the_same_records_give_the_same_report_twice(tmp_path: Path, run_of: Compared) -> None:
+    again = analysis.compare(written(tmp_path / "again", 1.3)).to_frame()
+    assert again.equals(run_of(1.3).to_frame())
 
 
 def test_an_arm_that_fails_is_never_the_better_one(tmp_path: Path) -> None:
@@ -240,10 +255,10 @@ def test_each_kind_of_failure_has_its_rates_beside_the_verdict(tmp_path: Path) -
     assert "throttled" in text.render(report)
 
 
-def test_the_plan_says_how_long_noise_lasts(tmp_path: Path) -> None:
-    plain = run_of(tmp_path, 1.0)
+def test_the_plan_says_how_long_noise_lasts(run_of: Compared) -> None:
+    plain = run_of(1.0)
     assert "Noise is taken to last 10 s, as no earlier run says otherwise." in plain.report.method
-    longer = run_of(tmp_path / "longer", 1.0, ("compare.memory='15s'",))
+    longer = run_of(1.0, "compare.memory='15s'")
     assert "Noise is taken to last 15 s, as the plan says." in longer.report.method
     check = next(c for c in longer.report.checks if c.name == "memory")
     assert (check.state, check.finding) == (
@@ -254,12 +269,12 @@ def test_the_plan_says_how_long_noise_lasts(tmp_path: Path) -> None:
     assert p50[0] is not None
     assert p50[1] is not None
     assert p50[0].interval != p50[1].interval
-    refused = run_of(tmp_path / "refused", 1.0, ("compare.memory='30s'",))
+    refused = run_of(1.0, "compare.memory='30s'")
     assert item(refused, "p50").call == "refused"
 
 
-def test_pairs_have_smoothed_percentiles_beside_the_ones_that_decide(tmp_path: Path) -> None:
-    comparison = run_of(tmp_path, 1.3)
+def test_pairs_have_smoothed_percentiles_beside_the_ones_that_decide(run_of: Compared) -> None:
+    comparison = run_of(1.3)
     smoothed = item(comparison, "p90").smoothed
     assert smoothed is not None
     assert (smoothed.band, smoothed.incomplete_pairs) == ((0.6, 0.975), 0)
@@ -270,5 +285,5 @@ def test_pairs_have_smoothed_percentiles_beside_the_ones_that_decide(tmp_path: P
     row = comparison.to_frame().set_index(["metric", "measure"]).loc[("p90", "response")]
     assert row["smoothed"] == smoothed.ratio.value
     assert row["smoothed_low"] < 1.3 < row["smoothed_high"]
-    pinned = run_of(tmp_path / "pinned", 1.3, ("traffic.routing=pinned",))
+    pinned = run_of(1.3, "traffic.routing=pinned")
     assert {d.smoothed for d in pinned.report.differences} == {None}

@@ -243,6 +243,12 @@ def test_an_slo_beside_a_comparison_is_shown_and_does_not_decide(tmp_path: Path)
     assert report.verdict.state in ("same", "undecided")
     assert {each.call for each in report.slo} == {"broken"}
 
+    # Six times 30 s are more than the 120 s measured.
+    longer = write_run(tmp_path / "longer", rows, ['slo={ p50 = "1ms" }', 'compare.memory="30s"'])
+    refused = analysis.judge(analysis.read_run(longer)).slo
+    assert {each.call for each in refused} == {"refused"}
+    assert "30 s that noise is taken to last" in str(refused[0].reason)
+
 
 @pytest.mark.parametrize("render", [text.render, markdown.render, html.render])
 def test_every_renderer_shows_the_limits(render: Any, tmp_path: Path) -> None:

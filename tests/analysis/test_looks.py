@@ -9,7 +9,7 @@ import analysis
 from analysis.error_rates import error_rate_difference
 from analysis.looks import Watch, look, settled
 from analysis.noise import draw_signs
-from analysis.samples import failures, outcome_rows
+from analysis.samples import measured
 from analysis.sequential import Moment, level_of, moments
 from experiments.run_folder import open_folder
 from tests.analysis.runs import record, write_run
@@ -175,7 +175,7 @@ def test_an_error_rate_with_many_errors_is_widened_by_more_than_the_bound(tmp_pa
     run = analysis.read_run(write_run(tmp_path / "run", rows, PLAN))
     last = look(run, Moment(at_s=130.0, look=5))[1].difference
     early = look(run, Moment(at_s=106.0, look=2))[1].difference
-    sample = failures(run, outcome_rows(run.measured), "current", "candidate", None)
+    sample = measured(run, run.measured).failures("current", "candidate", None)
     usual = error_rate_difference(sample, signs=draw_signs(np.random.default_rng(1))).difference
     width, once = (each.interval_90.high - each.interval_90.low for each in (last, usual))
     assert width / (usual.interval.high - usual.interval.low) >= 2.031 / 1.960

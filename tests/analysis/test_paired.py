@@ -6,7 +6,7 @@ import pytest
 from analysis.noise import Refusal, draw_signs
 from analysis.paired import band_of, conflict, ramps_of, smoothed_ratio, smoothed_test
 from analysis.results.values import Estimate, Interval
-from analysis.swap import Swap, SwapTest, quantile_ratio
+from analysis.swap import Swap, SwapTest, swap_ratio
 from analysis.windows import windowed
 from benchmarks.payload_pairs import payload_pairs
 
@@ -121,7 +121,7 @@ def test_the_interval_is_narrower_than_that_of_the_percentile_itself():
     widths = []
     for _ in range(8):
         sample = payload_pairs(rng, "iid", duration_s=600, rate_rps=10)
-        found = judged(sample), quantile_ratio(sample, 0.99, signs=SIGNS)
+        found = judged(sample), swap_ratio(sample, 0.99, signs=SIGNS)
         widths.append([math.log(x.ratio.interval.high / x.ratio.interval.low) for x in found])
     smoothed, raw = np.median(widths, axis=0)
     assert smoothed < 0.7 * raw

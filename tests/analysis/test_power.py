@@ -18,7 +18,7 @@ from analysis.power import (
     power_of_plan_like,
     power_of_run,
 )
-from analysis.swap import Swap, quantile_ratio
+from analysis.swap import Swap, swap_ratio
 from analysis.windows import windowed
 from experiments.errors import PlanError
 from experiments.plan_file import find, load
@@ -138,7 +138,7 @@ def test_a_run_finds_what_its_own_test_says(tmp_path: Path) -> None:
         a["response_ms"], a["scheduled_ms"] / 1e3, b["response_ms"], b["scheduled_ms"] / 1e3,
         start_s=10, end_s=130,
     )  # fmt: skip
-    swap = quantile_ratio(sample, 0.9, signs=draw_signs(np.random.default_rng(0)))
+    swap = swap_ratio(sample, 0.9, signs=draw_signs(np.random.default_rng(0)))
     assert isinstance(swap, Swap)
     p90 = metric_of(found, "p90")
     assert p90.detectable == pytest.approx(swap.detectable)
@@ -212,7 +212,7 @@ def test_a_run_can_meet_the_margins_that_nothing_is_said_of() -> None:
     for _ in range(40):
         at_s = [np.sort(rng.uniform(0, 120, 2400)) for _ in range(2)]
         ms = [rng.lognormal(3, 0.1, 2400) for _ in range(2)]
-        found = quantile_ratio(
+        found = swap_ratio(
             windowed(ms[0], at_s[0], ms[1], at_s[1], start_s=0, end_s=120), 0.5, signs=signs
         )
         assert isinstance(found, Swap)

@@ -167,6 +167,7 @@ def test_a_run_that_fills_no_minute_may_have_others_calls_beside_it(tmp_path: Pa
     assert reconciled_check(run).state == "ok"
     notes = " ".join(cloudwatch_of(run).notes)
     assert "fills no whole minute" in notes
+    assert "A run of 125 s or more, its warm-up included, fills one." in notes
     assert "No record explains 60 of current" in notes
 
 

@@ -19,7 +19,7 @@ from analysis.rehearse import (
     rehearse_run,
     streams_of,
 )
-from analysis.samples import failures, latencies, latency_rows, outcome_rows
+from analysis.samples import measured
 from experiments.errors import AbreastError, PlanError
 from experiments.plan import Plan
 from experiments.plan_file import find, load
@@ -57,7 +57,7 @@ def written_run(
 @pytest.mark.parametrize("stream", ["iid", "ar", "burst"])
 def test_equal_arms_raise_few_false_alarms_and_counting_requests_raises_many(stream: str) -> None:
     # With a margin of next to nothing, every difference that is shown is called.
-    runs = 120
+    runs = 60
     plan = plan_of(*EASY)
     found = rehearse_plan(plan, streams=[stream], effect=None, runs=runs, seed=3)
     verdict = tally(found, stream, VERDICT)
@@ -75,31 +75,31 @@ def test_equal_arms_raise_few_false_alarms_and_counting_requests_raises_many(str
 
 
 def test_the_shares_and_their_bounds_are_those_of_the_binomial() -> None:
-    found = rehearse_plan(plan_of(), streams=["iid"], effect=0.1, runs=60, seed=1)
+    found = rehearse_plan(plan_of(), streams=["iid"], effect=0.1, runs=30, seed=1)
     for each in found.tallies:
-        assert each.better + each.worse + each.same + each.undecided == each.runs == 60
+        assert each.better + each.worse + each.same + each.undecided == each.runs == 30
         if each.hits is None:
             assert (each.metric, each.effect) == ("error_rate", 0.1)
             continue
         k = each.hits
-        assert each.at_most == pytest.approx(beta.ppf(0.95, k + 1, 60 - k) if k < 60 else 1)
-        assert each.at_least == pytest.approx(beta.ppf(0.05, k, 60 - k + 1) if k else 0)
+        assert each.at_most == pytest.approx(beta.ppf(0.95, k + 1, 30 - k) if k < 30 else 1)
+        assert each.at_least == pytest.approx(beta.ppf(0.05, k, 30 - k + 1) if k else 0)
     assert [t.metric for t in found.tallies] == 2 * ["p50", "p90", "error_rate", VERDICT]
-    assert tally(found, "iid", "error_rate").same == 60  # nothing fails
+    assert tally(found, "iid", "error_rate").same == 30  # nothing fails
 
 
 @pytest.mark.parametrize("effect", [0.3, -0.3])
 def test_a_large_difference_is_called_what_it_is(effect: float) -> None:
-    found = rehearse_plan(plan_of(), streams=["iid"], effect=effect, runs=40, seed=1)
+    found = rehearse_plan(plan_of(), streams=["iid"], effect=effect, runs=20, seed=1)
     p50 = tally(found, "iid", "p50", effect)
-    assert p50.hits == (p50.worse if effect > 0 else p50.better) == 40
+    assert p50.hits == (p50.worse if effect > 0 else p50.better) == 20
 
 
 def test_a_seed_gives_its_runs_again_and_a_stream_does_not_depend_on_the_others() -> None:
     plan = plan_of(*EASY)
-    alone = rehearse_plan(plan, streams=["ar"], effect=0.05, runs=30, seed=5)
-    among = rehearse_plan(plan, streams=["iid", "ar"], effect=0.05, runs=30, seed=5)
-    other = rehearse_plan(plan, streams=["ar"], effect=0.05, runs=30, seed=6)
+    alone = rehearse_plan(plan, streams=["ar"], effect=0.05, runs=10, seed=5)
+    among = rehearse_plan(plan, streams=["iid", "ar"], effect=0.05, runs=10, seed=5)
+    other = rehearse_plan(plan, streams=["ar"], effect=0.05, runs=10, seed=6)
     assert alone.tallies == tuple(t for t in among.tallies if t.stream == "ar")
     assert alone.tallies != other.tallies
 
@@ -141,9 +141,9 @@ def test_an_unequal_split_of_equal_arms_stays_equal() -> None:
 
 def test_a_run_is_called_as_compare_calls_it(tmp_path: Path) -> None:
     run = written_run(tmp_path, factor=1.2, failing=0.02)
-    rows = run.measured
-    timed = latencies(run, latency_rows(rows), "current", "candidate", "response")
-    failed = failures(run, outcome_rows(rows), "current", "candidate", None)
+    taken = measured(run, run.measured)
+    timed = taken.latencies("current", "candidate", "response")
+    failed = taken.failures("current", "candidate", None)
     # The sign flips of analysis.compare are others, so p-values agree but for chance.
     ours = called(run.plan, timed, failed, 120.0, draw_signs(np.random.default_rng(0)))
     theirs = [d for d in analysis.compare(run).report.differences if d.margin is not None]
@@ -166,8 +166,8 @@ def test_a_run_s_baseline_is_split_into_two_alike(tmp_path: Path) -> None:
     assert equal.hits <= binom.ppf(0.9999, 40, 0.05)
     assert other.hits == 40
     assert any("the real A/A is two identical variants" in line for line in found.about)
-    again = rehearse_run(run, effect=0.3, runs=40, seed=1)
-    assert again == found
+    once, again = (rehearse_run(run, effect=0.3, runs=4, seed=1) for _ in range(2))
+    assert once == again
 
 
 def test_a_split_is_one_of_the_baseline_s_own_requests_within_each_window(tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ def test_a_timeout_is_longer_than_any_answer(tmp_path: Path) -> None:
     # The candidate takes 2, 4, ... 200 ms; its first ten requests timed out after 150 ms.
     gone = {i: {"outcome": "timeout", "ms": 150.0} for i in range(1, 21, 2)}
     run = run_of(tmp_path, alternating(gone))
-    found = samples.latencies(
-        run, samples.latency_rows(run.measured), "current", "candidate", "response"
-    )
+    found = samples.measured(run, run.measured).latencies("current", "candidate", "response")
     # Ninety are left, 22 to 200 ms: the 65th is 150, and what lies there hangs on the ten.
     assert found.hidden(0.64) is None
     assert found.sample.arm.quantile(0.64) == pytest.approx(148)
@@ -47,9 +45,7 @@ def test_a_timeout_is_longer_than_any_answer(tmp_path: Path) -> None:
 
 def test_the_shortest_wait_of_either_arm_counts_for_both(tmp_path: Path) -> None:
     run = run_of(tmp_path, alternating({0: {"outcome": "model_timeout", "ms": 60.0}}))
-    found = samples.latencies(
-        run, samples.latency_rows(run.measured), "current", "candidate", "response"
-    )
+    found = samples.measured(run, run.measured).latencies("current", "candidate", "response")
     # One is above 60 ms in the baseline already at its 30th, 61 ms; in the arm at its 30th, 60 ms.
     assert found.hidden(0.29) is None
     refused = found.hidden(0.30)
@@ -59,9 +55,11 @@ def test_the_shortest_wait_of_either_arm_counts_for_both(tmp_path: Path) -> None
 
 def test_a_mean_is_refused_where_one_request_timed_out(tmp_path: Path) -> None:
     run = run_of(tmp_path, alternating({1: {"outcome": "timeout", "ms": 900.0}}))
-    refused = samples.latencies(
-        run, samples.latency_rows(run.measured), "current", "candidate", "service"
-    ).hidden(None)
+    refused = (
+        samples.measured(run, run.measured)
+        .latencies("current", "candidate", "service")
+        .hidden(None)
+    )
     assert refused is not None
     # 1, 3, ... 199.
     assert (refused.baseline_value, refused.arm_value) == (pytest.approx(100), None)
@@ -74,9 +72,7 @@ def test_a_mean_is_refused_where_one_request_timed_out(tmp_path: Path) -> None:
 def test_other_failures_say_nothing_of_latency(tmp_path: Path) -> None:
     failed = {i: {"outcome": "throttled", "ms": 1e6} for i in range(1, 100, 2)}
     run = run_of(tmp_path, alternating(failed))
-    found = samples.latencies(
-        run, samples.latency_rows(run.measured), "current", "candidate", "response"
-    )
+    found = samples.measured(run, run.measured).latencies("current", "candidate", "response")
     assert found.hidden(0.999) is None
     assert found.hidden(None) is None
     assert found.sample.arm.size == 50
@@ -100,9 +96,7 @@ def test_timeouts_of_no_known_arm_may_be_either_arms(tmp_path: Path) -> None:
         for row in alternating({i: dict(unnamed) for i in (50, 51)})
     ]
     run = run_of(tmp_path, rows, ("traffic.routing=weighted",))
-    found = samples.latencies(
-        run, samples.latency_rows(run.measured), "current", "candidate", "response"
-    )
+    found = samples.measured(run, run.measured).latencies("current", "candidate", "response")
     # Two more of 99 would make the 0.98 quantile the 99th of 101, and the 0.981 the 100th.
     assert found.hidden(0.98) is None
     refused = found.hidden(0.981)
@@ -116,9 +110,7 @@ def test_only_complete_pairs_are_paired(tmp_path: Path) -> None:
     rows = alternating({4: {"outcome": "model_error"}, 9: {"outcome": "timeout", "ms": 7000.0}})
     del rows[6]
     run = run_of(tmp_path, rows)
-    found = samples.pairs(
-        run, samples.latency_rows(run.measured), "current", "candidate", "response"
-    )
+    found = samples.measured(run, run.measured).pairs("current", "candidate", "response")
     sample = found.latencies.sample
     assert (sample.baseline.size, sample.arm.size, found.incomplete) == (98, 98, 2)
     assert sample.baseline.counts.tolist() == sample.arm.counts.tolist()
@@ -130,6 +122,6 @@ def test_failures_are_counted_by_kind(tmp_path: Path, kind: str | None, failed: 
     changes: dict[int, dict[str, Any]] = {i: {"outcome": "throttled"} for i in (1, 3, 5)}
     changes |= {i: {"outcome": "timeout"} for i in (7, 9)}
     run = run_of(tmp_path, alternating(changes))
-    sample = samples.failures(run, samples.outcome_rows(run.measured), "current", "candidate", kind)
+    sample = samples.measured(run, run.measured).failures("current", "candidate", kind)
     assert (sample.baseline.sums.sum(), sample.arm.sums.sum()) == (0, failed)
     assert (sample.baseline.size, sample.arm.size) == (100, 100)

@@ -18,10 +18,9 @@ from analysis.sequential import (
     t_interval,
     t_p_value,
     window_s,
-    window_scores,
 )
 from analysis.simulate import STREAMS
-from analysis.swap import SwapTest, mean_test, quantile_test
+from analysis.swap import SwapTest, score_of
 from analysis.windows import windowed
 from experiments.plan_file import find, load
 
@@ -171,18 +170,6 @@ def sample_of(arms, *, span_s=600.0):
     )
 
 
-def test_scores_of_windows_are_those_of_the_swap_test(slower) -> None:
-    sample = sample_of(slower)
-    for quantile in (0.5, 0.9):
-        test = quantile_test(sample, quantile, signs=SIGNS)
-        for log_ratio in (0.0, 0.3):
-            expected = test.score(log_ratio)
-            assert window_scores(sample, quantile, log_ratio) == pytest.approx(expected)
-    mean = window_scores(sample, None, 0.2)
-    expected = mean_test(sample, signs=SIGNS).score(0.2)
-    assert mean / mean.sum() == pytest.approx(expected / expected.sum())
-
-
 def test_an_always_valid_interval_holds_what_the_e_process_does_not_reject(slower) -> None:
     # Windows of 30 s, of which ten minutes fill 20.
     sample = sample_of(slower, span_s=1800.0)
@@ -191,7 +178,7 @@ def test_an_always_valid_interval_holds_what_the_e_process_does_not_reject(slowe
     assert 1.3 < interval.low < 1.5 < interval.high < 1.75
     for edge, outward in ((interval.low, -1e-3), (interval.high, 1e-3)):
         inside, outside = (
-            log_e_value(window_scores(sample, 0.5, math.log(edge) + step)[:20], ALPHA)
+            log_e_value(score_of(sample, 0.5)(math.log(edge) + step)[:20], ALPHA)
             for step in (-outward, outward)
         )
         assert inside <= -math.log(ALPHA) < outside

@@ -5,15 +5,7 @@ import pytest
 
 from analysis.noise import Refusal, draw_signs, sign_flip_p
 from analysis.simulate import STREAMS
-from analysis.swap import (
-    Swap,
-    SwapTest,
-    mean_ratio,
-    mean_test,
-    quantile_ratio,
-    quantile_test,
-    shift,
-)
+from analysis.swap import Swap, SwapTest, shift, swap_ratio, swap_test
 from analysis.windows import merged, windowed
 
 SIGNS = draw_signs(np.random.default_rng(1))
@@ -42,8 +34,8 @@ def steady(baseline, arm, *, duration_s=600.0):
 
 def judged(sample, metric):
     if metric == "mean":
-        return mean_ratio(sample, signs=SIGNS)
-    return quantile_ratio(sample, metric, signs=SIGNS)
+        return swap_ratio(sample, None, signs=SIGNS)
+    return swap_ratio(sample, metric, signs=SIGNS)
 
 
 def same_interval(found, expected):
@@ -75,7 +67,7 @@ def test_the_estimate_of_the_mean_is_the_ratio_of_the_means():
 @pytest.mark.parametrize("log_ratio", [0.0, 0.05, -0.1])
 def test_the_score_is_that_of_scaling_the_data(name, log_ratio):
     arms = stream(name)
-    test = quantile_test(sample_of(arms), 0.95, signs=SIGNS)
+    test = swap_test(sample_of(arms), 0.95, signs=SIGNS)
     scaled = arms.arm_ms * math.exp(-log_ratio)
     q = np.quantile(np.concatenate([arms.baseline_ms, scaled]), 0.95, method="inverted_cdf")
     above = [arms.baseline_ms > q, scaled > q]
@@ -147,11 +139,11 @@ def test_the_narrower_interval_lies_inside_the_wider(metric):
     assert (ratio.interval.level, ratio.interval_90.level) == (0.95, 0.90)
 
 
-@pytest.mark.parametrize("make", [mean_test, lambda s, **k: quantile_test(s, 0.9, **k)])
-def test_the_ends_of_the_interval_are_where_the_p_value_crosses_its_level(make):
+@pytest.mark.parametrize("quantile", [None, 0.9])
+def test_the_ends_of_the_interval_are_where_the_p_value_crosses_its_level(quantile):
     sample = sample_of(stream(effect=1.1))
-    test = make(sample, signs=SIGNS)
-    interval = (judged(sample, "mean") if make is mean_test else judged(sample, 0.9)).ratio.interval
+    test = swap_test(sample, quantile, signs=SIGNS)
+    interval = swap_ratio(sample, quantile, signs=SIGNS).ratio.interval
     assert test.p_value(test.log_ratio) > 0.9
     for end in (interval.low, interval.high):
         assert test.p_value(math.log(end)) == pytest.approx(0.05, abs=0.005)
@@ -161,7 +153,7 @@ def test_ties_at_the_quantile_do_not_make_a_difference_of_equal_quantiles():
     rng = np.random.default_rng(4)
     baseline = rng.choice([10.0, 11.0], 6000, p=[0.6, 0.4])
     arm = rng.choice([10.0, 11.0], 6000, p=[0.9, 0.1])
-    found = quantile_ratio(steady(baseline, arm), 0.5, signs=SIGNS)
+    found = swap_ratio(steady(baseline, arm), 0.5, signs=SIGNS)
     assert found.ratio.value == 1
     assert found.p_value == 1
 
@@ -176,7 +168,7 @@ def test_a_coarse_clock_still_gives_an_interval():
         start_s=0,
         end_s=600,
     )
-    found = quantile_ratio(sample, 0.9, signs=SIGNS)
+    found = swap_ratio(sample, 0.9, signs=SIGNS)
     assert isinstance(found, Swap)
     assert found.ratio.interval.low <= found.ratio.value <= found.ratio.interval.high
     assert found.ratio.interval.high / found.ratio.interval.low < 1.2
@@ -223,7 +215,7 @@ def test_a_run_in_one_window_is_refused(metric):
 def test_the_requests_beyond_a_quantile_decide_whether_it_is_judged(requests, quantile, precision):
     rng = np.random.default_rng(6)
     sample = steady(rng.lognormal(size=requests), rng.lognormal(size=20_000))
-    found = quantile_ratio(sample, quantile, signs=SIGNS)
+    found = swap_ratio(sample, quantile, signs=SIGNS)
     if precision is None:
         assert isinstance(found, Refusal)
         assert "Only 19 requests of the smaller arm lie beyond p99" in found.reason
@@ -234,7 +226,7 @@ def test_the_requests_beyond_a_quantile_decide_whether_it_is_judged(requests, qu
 
 
 def test_a_run_too_short_for_a_verdict_still_has_its_values():
-    found = quantile_ratio(
+    found = swap_ratio(
         sample_of(stream(duration_s=50, rate_rps=60), duration_s=50), 0.5, signs=SIGNS
     )
     assert isinstance(found, Refusal)
@@ -246,7 +238,7 @@ def test_where_noise_lasts_too_long_a_side_is_unbounded_and_the_run_is_warned_of
     rng = np.random.default_rng(7)
     baseline = rng.lognormal(4, 0.2, 12_000)
     arm = rng.lognormal(4, 0.2, 12_000) * np.repeat([0.5, 2.0], 6000)
-    found = mean_ratio(steady(baseline, arm), signs=SIGNS)
+    found = swap_ratio(steady(baseline, arm), None, signs=SIGNS)
     assert isinstance(found, Swap)
     assert found.ratio.interval.low is None
     assert found.ratio.interval.high > 2
@@ -265,8 +257,8 @@ def test_noise_that_lasts_does_not_hide_a_factor_of_five(metric, factor):
     found = judged(sample, metric)
     windows, inflation = found.noise.inflation[-1]
     assert windows / inflation**2 < 4
-    make = mean_test if metric == "mean" else lambda s, **k: quantile_test(s, metric, **k)
-    scores = merged(make(sample, signs=SIGNS).score(0.0), windows)
+    quantile = None if metric == "mean" else metric
+    scores = merged(swap_test(sample, quantile, signs=SIGNS).score(0.0), windows)
     assert sign_flip_p(scores, SIGNS, inflation=inflation) > 0.05
     assert found.p_value < 0.05
     assert found.noise.warning
@@ -276,7 +268,7 @@ def test_noise_that_lasts_does_not_hide_a_factor_of_five(metric, factor):
 
 
 def test_a_difference_far_beyond_the_noise_is_found():
-    found = quantile_ratio(sample_of(stream(effect=2.0)), 0.5, signs=SIGNS)
+    found = swap_ratio(sample_of(stream(effect=2.0)), 0.5, signs=SIGNS)
     assert found.p_value < 0.001
     assert 1.9 < found.ratio.interval.low < found.ratio.interval.high < 2.1
 
@@ -286,7 +278,7 @@ def test_the_detectable_difference_of_independent_requests_is_that_of_the_planne
     n = 20_000
     rng = np.random.default_rng(8)
     sample = steady(rng.lognormal(4, 0.5, n), rng.lognormal(4, 0.5, n))
-    found = quantile_ratio(sample, 0.5, signs=SIGNS)
+    found = swap_ratio(sample, 0.5, signs=SIGNS)
     error = math.sqrt(0.25 * 2 / n) * 0.5 * math.sqrt(2 * math.pi)
     planned = math.expm1(2.95 * error * math.sqrt(found.noise.design_effect))
     assert found.detectable == pytest.approx(planned, rel=0.1)
@@ -295,8 +287,8 @@ def test_the_detectable_difference_of_independent_requests_is_that_of_the_planne
 def test_a_shorter_run_detects_less_than_its_noise_alone_would_tell():
     arms = stream("iid", duration_s=100, rate_rps=60)
     sample = sample_of(arms, duration_s=100)
-    guarded = quantile_ratio(sample, 0.5, signs=SIGNS)
-    trusted = quantile_ratio(sample, 0.5, signs=SIGNS, memory_s=1.0)
+    guarded = swap_ratio(sample, 0.5, signs=SIGNS)
+    trusted = swap_ratio(sample, 0.5, signs=SIGNS, memory_s=1.0)
     assert (guarded.noise.guard, trusted.noise.guard) == ("E2", "none")
     assert guarded.detectable > 1.5 * trusted.detectable
 
@@ -309,7 +301,7 @@ def test_the_shift_function_has_a_point_for_each_quantile():
         ("candidate", 0.9),
         ("candidate", 0.999),
     ]
-    median = quantile_ratio(sample_of(arms), 0.5, signs=SIGNS)
+    median = swap_ratio(sample_of(arms), 0.5, signs=SIGNS)
     assert points[0].ratio == pytest.approx(points[0].arm_ms / points[0].baseline_ms)
     assert points[0].interval == median.ratio.interval
     assert points[2].interval is None  # some 2 requests lie beyond p99.9
@@ -321,6 +313,6 @@ def test_an_empty_arm_has_no_shift_function():
 
 def test_the_test_alone_gives_the_same_p_value_as_with_its_intervals():
     sample = sample_of(stream(effect=1.02))
-    test = quantile_test(sample, 0.5, signs=SIGNS)
+    test = swap_test(sample, 0.5, signs=SIGNS)
     assert isinstance(test, SwapTest)
-    assert test.p_value() == quantile_ratio(sample, 0.5, signs=SIGNS).p_value
+    assert test.p_value() == swap_ratio(sample, 0.5, signs=SIGNS).p_value

@@ -101,6 +101,11 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", media=kind, features=features)
 
+    def phone(self) -> None:
+        """Make the window that of a phone."""
+        size = {"width": 375, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
     def run(self, script: str) -> Any:
         """Give what a script gives, or what its promise does."""
         got = self.call(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from analysis import render
-from tests.analysis.render.conftest import MADE
+from analysis.render import json
+from tests.analysis.render.conftest import MADE, page_of
 from tests.browser.chromium import Chromium, Page
 from tests.sdks.clients import unavailable
 
@@ -35,11 +36,12 @@ def axe() -> str:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of each report, and the index of their folders."""
+    """A folder of reports with their index; the page of each is written when it is opened."""
     folder = tmp_path_factory.mktemp("pages")
     for name, report in MADE.items():
         (folder / name).mkdir()
-        render.write(report, folder / name)
+        (folder / name / "report.json").write_text(json.render(report), encoding="utf-8")
+        (folder / name / "report.html").touch()
     render.write_index(folder)
     return folder
 
@@ -51,6 +53,8 @@ def opened(chromium: Chromium, pages: Path) -> Iterator[Open]:
 
     def open_page(name: str, **options: object) -> Page:
         file = pages / "index.html" if name == "index" else pages / name / "report.html"
+        if not file.stat().st_size:
+            file.write_text(page_of(MADE[name]), encoding="utf-8")
         made.append(Page(chromium, file.as_uri(), **options))
         return made[-1]
 

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.capacity import search, truth_rps
 from experiments.search import MOST_PROBES
 
-SEARCHES = 10
+SEARCHES = 6
 
 
 @pytest.mark.parametrize("world", ["M/M/4", "M/D/4", "lognormal with pauses", "throttling"])
@@ -14,10 +14,10 @@ def test_the_interval_holds_the_true_rate_and_the_point_is_near_it(world):
     true_rps = truth_rps(world, requests=5000)
     found = [search(world, seed, 30.0, 0.05)[0] for seed in range(SEARCHES)]
     found = [edge for edge in found if edge.end in ("smooth", "cliff")]
-    assert len(found) >= 6
+    assert len(found) >= 4
     held = [edge.low.rate_rps <= true_rps <= edge.high.rate_rps for edge in found]
-    # Of ten that each hold at 90 %, three or more miss once in fourteen times, four in eighty.
-    assert sum(held) >= len(held) - 3
+    # Of six that each hold at 90 %, three or more miss once in sixty times.
+    assert sum(held) >= len(held) - 2
     assert np.median([abs(edge.rate_rps / true_rps - 1) for edge in found]) < 0.05
 
 

@@ -106,20 +106,20 @@ class Net:
         return started
 
     def start_worker(
-        self, number: int, folder: Path, hidden: Path | None
+        self, number: int, port: int, folder: Path, hidden: Path | None
     ) -> "subprocess.Popen[str]":
         """Start a worker whose disk has no run folder where that is `hidden`."""
-        host, out = f"10.77.{number}.1", str(folder / f"spool-{number}")
-        line = command("worker", "--master-host", host, "--out", out)
+        master = ("--master-host", f"10.77.{number}.1", "--master-port", str(port))
+        line = command("worker", *master, "--out", str(folder / f"spool-{number}"))
         return self.start(self.worker(number), line, folder, hidden)
 
     def start_run(
-        self, folder: Path, out: Path, workers: int, seconds: int
+        self, folder: Path, port: int, workers: int, seconds: int
     ) -> "subprocess.Popen[str]":
         """Start a run whose workers come by themselves."""
-        bind = ("--expect-workers", str(workers), "--master-bind-host", "0.0.0.0")
-        length = ("--set", f"traffic.duration={seconds}s", "--out", str(out))
-        line = command("run", "shop.toml", *bind, *length)
+        bind = ("--master-bind-host", "0.0.0.0", "--master-port", str(port))
+        length = ("--set", f"traffic.duration={seconds}s", "--out", str(folder / "out"))
+        line = command("run", "shop.toml", "--expect-workers", str(workers), *bind, *length)
         return self.start(self.leader, line, folder)
 
 
@@ -165,16 +165,15 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
         yield made
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a plan and its payloads."""
-    (tmp_path / "shop.toml").write_text(PLAN)
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
-    (tmp_path / "out").mkdir()
-    return tmp_path
+def put_plan(folder: Path) -> Path:
+    """Put a plan and its payloads into a folder, and give where its runs are to be."""
+    (folder / "shop.toml").write_text(PLAN)
+    (folder / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
+    (folder / "out").mkdir()
+    return folder / "out"
 
 
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], object], seconds: float = 180) -> None:
     """Wait until something has happened."""
     until = time.monotonic() + seconds
     while not happened():

@@ -1,4 +1,7 @@
-"""Runs of workers on machines of their own: shipped records, and what is lost with whom."""
+"""Runs of workers on machines of their own: shipped records, and what is lost with whom.
+
+Each is mostly waiting for what does not come, and so all of them are under way at once.
+"""
 
 import json
 import os
@@ -6,16 +9,18 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from experiments import run_folder
 from experiments.assignment import assign
 from experiments.plan_file import load
 from experiments.schedule import due_times_ns
-from tests.distributed.conftest import Net, started_in, wait_for
+from tests.distributed.conftest import Net, put_plan, started_in, wait_for
 from tests.end_to_end.conftest import assert_adds_up, command, manifest_of
 
 CUT_S = 5.5
@@ -23,7 +28,7 @@ CUT_S = 5.5
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=240)
     return process.returncode, said
 
 
@@ -32,17 +37,15 @@ def planned_of(folder: Path, seconds: int) -> int:
     return len(due_times_ns(plan.traffic, plan.seed))
 
 
-def test_a_run_outlives_a_dead_worker_a_cut_link_and_one_who_comes_late(
-    net: Net, folder: Path
-) -> None:
-    out, seconds = folder / "out", 13
-    workers = [net.start_worker(number, folder, out) for number in range(4)]
-    run = net.start_run(folder, out, 4, seconds)
+def outlive(net: Net, folder: Path) -> None:
+    port, out, seconds = 5557, put_plan(folder), 10
+    workers = [net.start_worker(number, port, folder, out) for number in range(4)]
+    run = net.start_run(folder, port, 4, seconds)
     wait_for(lambda: started_in(out))
-    time.sleep(3.2)
+    late = net.start_worker(0, port, folder, out)
+    time.sleep(2.7)
     rank_of = {w["pid"]: w["rank"] for w in manifest_of(next(out.iterdir()))["workers"]}
     workers[0].kill()
-    late = net.start_worker(0, folder, out)
     net.set_link(1, "down")
     time.sleep(CUT_S)
     net.set_link(1, "up")
@@ -81,7 +84,7 @@ def test_a_run_outlives_a_dead_worker_a_cut_link_and_one_who_comes_late(
     assert {worker["slots"] for worker in of.values()} == {8}
     assert records.groupby("worker")["slot"].max().le(7).all()
     # The link was cut in the middle of what its worker sent.
-    during = records[(records["worker"] == cut) & records["scheduled_ns"].between(4e9, 8e9)]
+    during = records[(records["worker"] == cut) & records["scheduled_ns"].between(3e9, 7e9)]
     assert len(during) > 40
     assert "is silent. The run goes on" in said
     assert "is heard again" in said
@@ -90,9 +93,12 @@ def test_a_run_outlives_a_dead_worker_a_cut_link_and_one_who_comes_late(
     check = next(each for each in report["checks"] if each["name"] == "workers")
     assert check["state"] == "fail"
     assert f"worker {dead}" in check["finding"]
-    for worker in (*workers[1:], late):
+    for worker in workers[1:]:
         code, said = ended(worker)
         assert code == 0, said
+    late.terminate()  # on a machine so busy that it came when all was over
+    code, said = ended(late)
+    assert code in (0, -signal.SIGTERM), said
     # What was brought is not kept; what was not, is, and says how much the master did not know.
     assert not [*folder.glob("spool-[123]/*")]
     (begun,) = folder.glob(f"spool-0/*/requests/begun-{dead}")
@@ -100,11 +106,11 @@ def test_a_run_outlives_a_dead_worker_a_cut_link_and_one_who_comes_late(
     assert 0 <= unknown < 80 / 4 * 3
 
 
-def test_records_outlive_their_master(net: Net, folder: Path) -> None:
-    out = folder / "out"
-    workers = [net.start_worker(number, folder, out) for number in (4, 5)]
-    sharing = net.start_worker(7, folder, None)
-    run = net.start_run(folder, out, 3, 30)
+def lose_the_master(net: Net, folder: Path) -> None:
+    port, out = 5558, put_plan(folder)
+    apart = net.start_worker(4, port, folder, out)
+    sharing = net.start_worker(5, port, folder, None)
+    run = net.start_run(folder, port, 2, 30)
     wait_for(lambda: started_in(out))
     time.sleep(2.5)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
@@ -120,20 +126,15 @@ def test_records_outlive_their_master(net: Net, folder: Path) -> None:
     assert 0 < shared["ended"] == shared["begun"]
     code, said = ended(sharing)
     assert code == 4, said
-    kept: list[Any] = []
-    (made / "requests").mkdir()
-    for number, worker in zip((4, 5), workers, strict=True):
-        code, said = ended(worker)
-        assert code == 4, said
-        spool = folder / f"spool-{number}" / made.name / "requests"
-        assert f"kept in {spool}" in said
-        for file in spool.iterdir():
-            shutil.copy(file, made / "requests")
-            if file.name.startswith("requests"):
-                table, is_whole = run_folder.read_stream(file)
-                assert is_whole
-                assert table is not None
-                kept.append(table)
+    code, said = ended(apart)
+    assert code == 4, said
+    spool = folder / "spool-4" / made.name / "requests"
+    assert f"kept in {spool}" in said
+    shutil.copytree(spool, made / "requests")
+    (stream,) = spool.glob("requests-*")
+    kept, is_whole = run_folder.read_stream(stream)
+    assert is_whole
+    assert kept is not None
     judged = subprocess.run(
         command("report", str(made)), cwd=folder, capture_output=True, text=True, check=False
     )
@@ -141,17 +142,16 @@ def test_records_outlive_their_master(net: Net, folder: Path) -> None:
     after = manifest_of(made)["counts"]
     assert_adds_up(after)
     # They had drained, so that every request that left has its record.
-    brought = sum(table.num_rows for table in kept)
-    assert after["ended"] == brought + shared["ended"] > before["counts"]["ended"] > 0
+    assert after["ended"] == kept.num_rows + shared["ended"] > before["counts"]["ended"] > 0
     assert after["missing"] == 0
     assert after["planned"] == planned_of(folder, 30)
     assert not (made / "requests").exists()
 
 
-def test_a_run_ends_when_its_master_cannot_keep_what_is_brought(net: Net, folder: Path) -> None:
-    out = folder / "out"
-    worker = net.start_worker(6, folder, out)
-    run = net.start_run(folder, out, 1, 30)
+def lose_the_masters_disk(net: Net, folder: Path) -> None:
+    port, out = 5559, put_plan(folder)
+    worker = net.start_worker(6, port, folder, out)
+    run = net.start_run(folder, port, 1, 30)
     wait_for(lambda: [*out.glob("*/requests")])
     next(out.glob("*/requests")).joinpath("requests-0.arrows").touch()  # where its copy would be
     code, said = ended(run)
@@ -164,3 +164,30 @@ def test_a_run_ends_when_its_master_cannot_keep_what_is_brought(net: Net, folder
     code, said = ended(worker)
     assert "They are kept in" in said
     assert [*folder.glob("spool-6/*/requests/requests-0.arrows")]
+
+
+SCENES = (outlive, lose_the_master, lose_the_masters_disk)
+
+
+@pytest.fixture(scope="module")
+def scenes(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Future[None]]]:
+    """Start every scene."""
+    with ThreadPoolExecutor(len(SCENES)) as pool:
+        folders = [tmp_path_factory.mktemp(scene.__name__) for scene in SCENES]
+        yield [pool.submit(*each) for each in zip(SCENES, [net] * 3, folders, strict=True)]
+
+
+def test_a_run_outlives_a_dead_worker_a_cut_link_and_one_who_comes_late(
+    scenes: list[Future[None]],
+) -> None:
+    scenes[0].result()
+
+
+def test_records_outlive_their_master(scenes: list[Future[None]]) -> None:
+    scenes[1].result()
+
+
+def test_a_run_ends_when_its_master_cannot_keep_what_is_brought(
+    scenes: list[Future[None]],
+) -> None:
+    scenes[2].result()

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,16 @@ import boto3
 import psutil
 
 from experiments.local import process as local_endpoint
-from tests.end_to_end.conftest import ROOT, command, environment
+from tests.end_to_end.conftest import (
+    LOCAL,
+    PLAN,
+    ROOT,
+    command,
+    environment,
+    finish,
+    start,
+    write_plan,
+)
 
 ENDPOINT = """
 name = "shop"
@@ -31,19 +39,7 @@ simulated = {{ distribution = "lognormal", median = "4ms", sigma = 0.3, workers 
 weight = 1
 simulated = {{ distribution = "lognormal", median = "2ms", sigma = 0.3, workers = 4 }}
 """
-PLAN = """
-question = "compare"
-seed = 5
-[endpoint]
-name = "shop"
-target = "{url}"
-region = "us-east-1"
-[arms.current]
-[arms.candidate]
-[request]
-payloads = "rows.jsonl"
-content_type = "application/json"
-[traffic]
+TRAFFIC = """[traffic]
 rate = {rate}
 warmup = "1s"
 duration = "{duration}"
@@ -59,13 +55,13 @@ SUPERVISE = """
 import sys
 from pathlib import Path
 from experiments import launch
-from experiments.plan import load, text_as_run
+from experiments.locust_process import Rig
 
 def tell(message):
     sys.stderr.write(message.get("text", ""))
 
 path = Path(sys.argv[1])
-launch.run(load(path), path, text_as_run(path, ()), (), Path("reports"), tell)
+launch.run(path, (), Rig(out=Path("reports"), tell=tell))
 """
 
 
@@ -100,42 +96,30 @@ class World:
 
     def plan(self, traffic: str, *, rate: int = 40, duration: str = "2s", tables: str = "") -> Path:
         """Write a plan and its payloads."""
-        text = PLAN.format(
-            url=self.url, traffic=traffic, rate=rate, duration=duration, tables=tables
-        )
-        (self.folder / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
-        path = self.folder / "shop.toml"
-        path.write_text(text)
-        return path
+        there = f'target = "{self.url}"\nregion = "us-east-1"'
+        text = PLAN.partition("[traffic]")[0].replace(LOCAL, there)
+        text += TRAFFIC.format(rate=rate, duration=duration, traffic=traffic, tables=tables)
+        return write_plan(self.folder, text, (self.folder / "shop.endpoint.toml").read_text())
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `abreast`; what it says on stderr can be read."""
-        return self._started(command(*arguments), environment)
+        return start(command(*arguments), self.folder, self.environment | environment)
 
     def supervise(self, plan: Path) -> subprocess.Popen[str]:
         """Start the part of `abreast run` that makes the run, which is not judged."""
-        return self._started([sys.executable, "-P", "-c", SUPERVISE, str(plan)], {})
+        line = [sys.executable, "-P", "-c", SUPERVISE, str(plan)]
+        return start(line, self.folder, self.environment)
 
     def locust(self, plan: Path, file: Path = ROOT / "locustfile.py") -> subprocess.Popen[str]:
         """Start plain Locust."""
         options = ("--headless", "--only-summary", "--plan", str(plan))
         line = [sys.executable, "-m", "locust", "-f", str(file), *options]
-        return self._started(line, {"PYTHONPATH": str(ROOT)})
-
-    def _started(self, line: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            line,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start(line, self.folder, self.environment)
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run `abreast`, and give its exit code and what it said on stderr."""
         process = self.start(*arguments, **environment)
-        _, said = process.communicate(timeout=100)
+        _, said = finish(process)
         return process.returncode, said
 
     def journal(self) -> dict[str, Any]:
@@ -160,16 +144,6 @@ def world(folder: Path, settings: str = "", current: str = "") -> Iterator[World
         yield World(folder, endpoint.url)
     finally:
         endpoint.stop()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise TimeoutError("it did not happen in time")
 
 
 def locust_of(process: subprocess.Popen[str]) -> psutil.Process:

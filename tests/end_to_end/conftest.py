@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from experiments.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,17 +48,39 @@ margins = { p50 = "5%", error_rate = "1pp" }
 """
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Path:
-    """A plan of three seconds with its endpoint and payloads beside it."""
-    (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT)
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
-    path = tmp_path / "shop.toml"
-    path.write_text(PLAN)
+LOCAL = 'target = "local"\nconfig = "shop.endpoint.toml"'
+OPEN = "rate = 60\n", "slots = 32\n"
+"""What a closed model does not take."""
+TIMELINES = "reports/*/timeline.jsonl"
+NO_VERDICT = (3, 4)
+"""Cannot tell; or cannot be trusted, where this machine is too busy to send on time."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def write_plan(folder: Path, plan: str = PLAN, endpoint: str = ENDPOINT) -> Path:
+    """Write a plan with its endpoint and payloads beside it."""
+    (folder / "shop.endpoint.toml").write_text(endpoint)
+    (folder / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
+    path = folder / "shop.toml"
+    path.write_text(plan)
     return path
 
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A plan of three seconds with its endpoint and payloads beside it."""
+    return write_plan(tmp_path)
+
+
+@pytest.fixture
+def closed(plan: Path) -> Path:
+    """The same without what the closed model does not take."""
+    text = plan.read_text()
+    for line in OPEN:
+        text = text.replace(line, "")
+    plan.write_text(text)
+    return plan
 
 
 def environment() -> dict[str, str]:
@@ -78,22 +103,96 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "experiments", *arguments]
 
 
+def start(
+    line: Sequence[str], folder: Path, surroundings: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command line in a folder; what it says can be read."""
+    return subprocess.Popen(
+        line, cwd=folder, env=surroundings or environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
+    """Wait for the end, and give what was said on stdout and stderr."""
+    try:
+        return process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+
+
+def start_locust(
+    folder: Path, *arguments: str, file: Path = ROOT / "locustfile.py"
+) -> subprocess.Popen[str]:
+    """Start plain Locust on a locustfile."""
+    clean = {k: v for k, v in environment().items() if not k.startswith("LOCUST_")}
+    return start([sys.executable, "-P", "-m", "locust", "-f", str(file), *arguments], folder, clean)
+
+
+def run_abreast(
+    folder: Path, *arguments: str, seconds: float = 120, **variables: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Run `abreast` in a folder as a process of its own; what is `None` is no variable there."""
+    surroundings = {**environment(), **variables}
+    known = {name: value for name, value in surroundings.items() if value is not None}
+    process = start(command(*arguments), folder, known)
+    out, err = finish(process, seconds)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
 @pytest.fixture
 def abreast(tmp_path: Path) -> Command:
     """Run `abreast` in an empty folder, and give what it printed."""
 
-    def run(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments),
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+    def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return run_abreast(tmp_path, *arguments, **more)
 
     return run
+
+
+def until_trusted(
+    folder: Path, *arguments: str, **variables: str
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Run `abreast`, again where the machine was too busy to send on time; give what it made."""
+    for out in ("first", "second", "third"):
+        ended = run_abreast(folder, *arguments, "--out", out, seconds=240, **variables)
+        if ended.returncode != 4:
+            break
+    return ended, only_run(folder / out)
+
+
+@pytest.fixture
+def inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run `abreast` in this process, a second quicker: for commands that start no other."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["abreast", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
+
+    return run
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise TimeoutError("it did not happen in time")
+
+
+def has_begun(folder: Path) -> bool:
+    """Say whether the clock of a run below `folder` was started."""
+    return any('"start"' in file.read_text() for file in folder.glob(TIMELINES))
 
 
 def only_run(out: Path) -> Path:

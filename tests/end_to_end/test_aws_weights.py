@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.end_to_end.aws import World, kill, locust_of, wait_for, world
+from tests.end_to_end.aws import World, kill, locust_of, world
+from tests.end_to_end.conftest import finish, wait_for
 
 WEIGHTED = 'routing = "weighted"\nset_weights = true'
 BEFORE = {"current": 3.0, "candidate": 1.0}
@@ -26,8 +27,8 @@ KILLED = [
 
 def ended(folder: Path, who: str, phase: str) -> dict[str, object]:
     """End a run in a phase, and tell what came of it."""
-    with world(folder, 'update_takes = "1s"') as there:
-        plan = there.plan(WEIGHTED, duration="2s" if phase == "putting back" else "60s")
+    with world(folder, 'update_takes = "700ms"') as there:
+        plan = there.plan(WEIGHTED, duration="500ms" if phase == "putting back" else "60s")
         # Judging is no part of this, but for one run that is ended as its users end it.
         is_whole = (who, phase) == ("ctrl-c", "running")
         begin = there.locust if who == "plain" else there.supervise
@@ -39,7 +40,7 @@ def ended(folder: Path, who: str, phase: str) -> dict[str, object]:
         else:
             kill(*{"locust": [locust.pid], "supervisor": [process.pid],
                    "both": [locust.pid, process.pid]}[who])  # fmt: skip
-        _, said = process.communicate(timeout=60)
+        _, said = finish(process)
         found: dict[str, object] = {"said": said, "code": process.returncode}
         if who == "both":
             found |= killed_both(there, plan, phase)
@@ -60,9 +61,9 @@ def killed_both(there: World, plan: Path, phase: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, object]]:
-    """What came of every run, three of them at a time."""
+    """What came of every run, four of them at a time."""
     folder = tmp_path_factory.mktemp("ends")
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         ends = pool.map(lambda each: ended(folder / "-".join(each).replace(" ", ""), *each), KILLED)
         return dict(zip(KILLED, ends, strict=True))
 

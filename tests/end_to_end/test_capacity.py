@@ -1,15 +1,23 @@
 """A capacity search through the whole program: an answer, a refusal, an interruption."""
 
 import json
-import os
 import signal
-import subprocess
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Command, command, environment, manifest_of, only_run
+from tests.end_to_end.conftest import (
+    Command,
+    command,
+    finish,
+    manifest_of,
+    only_run,
+    start,
+    until_trusted,
+    wait_for,
+    write_plan,
+)
 
 ENDPOINT = """
 name = "shop"
@@ -46,29 +54,16 @@ peak_rate = 300
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
-    (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT % "25ms")
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
-    path = tmp_path / "shop.toml"
-    path.write_text(PLAN)
-    return path
-
-
-def answered(
-    abreast: Command, plan: Path, tmp_path: Path, *more: str
-) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """Run a plan, and once more where the machine was too busy to send on time."""
-    for out in ("first", "again"):
-        ended = abreast("run", str(plan), "--out", out, *more, seconds=240)
-        if ended.returncode != 4:
-            break
-    return ended, only_run(tmp_path / out)
+    return write_plan(tmp_path, PLAN, ENDPOINT % "25ms")
 
 
 @pytest.mark.alone
 def test_a_search_finds_what_the_endpoint_is_known_to_carry(
-    abreast: Command, plan: Path, tmp_path: Path
+    inside: Command, plan: Path, tmp_path: Path
 ) -> None:
-    ended, folder = answered(abreast, plan, tmp_path)
+    # No rate that is tried lies near what theory gives, where none can be told soon.
+    near = ("--set", "capacity.start_rate=62", "--set", "capacity.resolution=50%")
+    ended, folder = until_trusted(tmp_path, "run", str(plan), *near)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads((folder / "report.json").read_text())["capacity"]
     assert found["instances"] == 1
@@ -77,26 +72,27 @@ def test_a_search_finds_what_the_endpoint_is_known_to_carry(
         after = manifest_of(run)["endpoint_after"]["variants"]["current"]
         assert after["instances"] == after["desired_instances"] == 1
         assert manifest_of(run)["scaling"] == {"activities": []}
-    again = abreast("capacity", str(folder), "--json")
+    again = inside("capacity", str(folder), "--json")
     assert again.returncode == ended.returncode
     assert json.loads(again.stdout)["capacity"] == found
     # Two workers at 25 ms are full at 80 a second; theory gives the rate that keeps 150 ms.
-    truth = abreast("serve", "shop.endpoint.toml", "--truth", "--rate", "20", "--slo", "p90=150ms")
+    truth = inside("serve", "shop.endpoint.toml", "--truth", "--rate", "20", "--slo", "p90=150ms")
     known = float(truth.stdout.split("current")[-1].split()[0])
     assert 70 < known < 80
     low, high = found["interval"]["low"], found["interval"]["high"]
     assert low <= known <= high
-    assert high / low <= 1.3**3 * 1.001
+    assert high / low <= 1.5**3 * 1.001
     assert low <= found["rate_rps"] <= high
     assert (folder / "report.html").read_text().count("<svg") >= 2
 
 
 @pytest.mark.alone
 def test_a_rate_far_beyond_what_the_endpoint_carries_is_its_own_limit(
-    abreast: Command, plan: Path, tmp_path: Path
+    plan: Path, tmp_path: Path
 ) -> None:
     # 80 a second is all that it does: 64 slots are taken before the warm-up is over.
-    ended, folder = answered(abreast, plan, tmp_path, "--set", "capacity.ladder=[200]")
+    rungs = ("--set", "capacity.ladder=[200]")
+    ended, folder = until_trusted(tmp_path, "run", str(plan), *rungs)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     report = json.loads((folder / "report.json").read_text())
     assert (report["capacity"]["end"], report["capacity"]["high_rps"]) == ("no_pass", 200)
@@ -117,6 +113,10 @@ activities = [{ at = "3s", instances = 2 }, { at = "4s", instances = 1 }]
     ended = abreast("run", str(plan), "--set", "capacity.ladder=[20, 20]")
     assert ended.returncode == 4, ended.stdout + ended.stderr
     assert "register-scalable-target" in ended.stdout
+    # It is said before the first probe, too.
+    before, _, _ = ended.stderr.partition("Probe 1")
+    assert "endpoint/shop/variant/current may have 1 to 2" in before
+    assert "DynamicScalingInSuspended=false" in before
     first = sorted((only_run(tmp_path / "reports") / "runs").iterdir())[0]
     described = [each["description"] for each in manifest_of(first)["scaling"]["activities"]]
     assert "Setting desired instance count to 2." in described
@@ -127,9 +127,10 @@ def test_an_endpoint_that_takes_no_time_gives_a_refusal_and_no_number(
     abreast: Command, plan: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT % "0ms")
-    fast = ("--set", "capacity.start_rate=2000", "--set", 'slo={ p90 = "20ms" }',
-            "--set", 'capacity.probe="2s"', "--set", "capacity.resolution=90%")  # fmt: skip
-    ended = abreast("run", str(plan), *fast, seconds=240)
+    # boto3 sends about 1,500 a second from one core, and the endpoint answers many more.
+    slow = ("--set", "traffic.transport=boto3", "--set", "capacity.ladder=[100, 4000]",
+            "--set", 'slo={ p90 = "20ms" }', "--set", 'capacity.probe="2s"')  # fmt: skip
+    ended = abreast("run", str(plan), *slow, seconds=240)
     assert ended.returncode == 4, ended.stdout + ended.stderr
     assert "This number is the client's, not the endpoint's" in ended.stdout
     report = json.loads((only_run(tmp_path / "reports") / "report.json").read_text())
@@ -138,20 +139,18 @@ def test_an_endpoint_that_takes_no_time_gives_a_refusal_and_no_number(
     assert report["capacity"]["sizing"] is None
 
 
+def interrupted(plan: Path, when: Callable[[], object]) -> str:
+    """Interrupt a search, and give what it said."""
+    running = start(command("run", str(plan)), plan.parent)
+    wait_for(when)
+    running.send_signal(signal.SIGINT)
+    said = "".join(finish(running))
+    assert running.returncode == 130, said
+    return said
+
+
 def test_an_interrupted_search_keeps_and_judges_what_was_made(plan: Path, tmp_path: Path) -> None:
-    running = subprocess.Popen(
-        command("run", str(plan)), cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        made = list(tmp_path.glob("reports/*/runs/*/requests.parquet"))
-        if made:
-            break
-        time.sleep(0.1)
-    os.kill(running.pid, signal.SIGINT)
-    output, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, output + errors
+    interrupted(plan, lambda: list(tmp_path.glob("reports/*/runs/*/requests.parquet")))
     folder = only_run(tmp_path / "reports")
     assert manifest_of(folder)["ended_as"] == "interrupted"
     report = json.loads((folder / "report.json").read_text())
@@ -161,19 +160,8 @@ def test_an_interrupted_search_keeps_and_judges_what_was_made(plan: Path, tmp_pa
 
 def test_a_calibration_that_is_interrupted_is_an_interruption(plan: Path, tmp_path: Path) -> None:
     plan.write_text(PLAN.replace("start_rate = 25\n", ""))
-    running = subprocess.Popen(
-        command("run", str(plan)), cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s and not list(
-        tmp_path.glob("reports/*/runs/*/requests/*.arrows")
-    ):
-        time.sleep(0.1)
-    os.kill(running.pid, signal.SIGINT)
-    output, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, output + errors
-    assert "holds no probe" not in output + errors
+    said = interrupted(plan, lambda: list(tmp_path.glob("reports/*/runs/*/requests/*.arrows")))
+    assert "holds no probe" not in said
 
 
 def test_limits_hold_for_all_probes_together(abreast: Command, plan: Path, tmp_path: Path) -> None:
@@ -187,8 +175,8 @@ def test_limits_hold_for_all_probes_together(abreast: Command, plan: Path, tmp_p
     assert sum(manifest_of(run)["counts"]["ended"] for run in (folder / "runs").iterdir()) < 300
 
 
-def test_a_dry_run_says_what_is_searched(abreast: Command, plan: Path) -> None:
-    shown = abreast("run", str(plan), "--dry-run")
+def test_a_dry_run_says_what_is_searched(inside: Command, plan: Path) -> None:
+    shown = inside("run", str(plan), "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert "for the highest rate" in shown.stdout
     assert "p90 within 150 ms" in shown.stdout

@@ -44,10 +44,10 @@ def test_each_model_is_loaded_before_the_run_by_a_request_of_its_own(
     assert cold["variant_invoked"].tolist() == cold["arm"].tolist()
     assert cold["scheduled_ms"].is_monotonic_increasing
     for took_ms, truth_ms in zip(cold["service_ms"], (154, 304, 4, 4), strict=True):
-        assert truth_ms < took_ms < truth_ms + 60
+        assert truth_ms < took_ms < truth_ms + 140
     said = " ".join(done.stdout.split())
     assert "First requests, before the run and not judged: current 2" in said, done.stderr
     report = json.loads((folder / "report.json").read_text())
     found = report["arms"][0]["cold"]
     assert (found["targets"], found["failed"]) == (2, 0)
-    assert 300 < found["slowest_ms"] < 370
+    assert 304 < found["slowest_ms"] < 444

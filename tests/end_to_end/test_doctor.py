@@ -10,7 +10,7 @@ import pytest
 
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
-from tests.end_to_end.conftest import PLAN, Command, command, environment
+from tests.end_to_end.conftest import LOCAL, PLAN, Command, command, environment
 
 ALL = [
     "Payloads", "Credentials", "Region", "Account", "Clock", "Endpoint", "Arms", "Cost", "Scaling",
@@ -30,6 +30,7 @@ max = 4
 invocations_per_instance = 100
 [variants.candidate]
 simulated = { constant = "1ms", workers = 4 }
+managed = { min = 1, max = 3 }
 """
 
 
@@ -44,7 +45,7 @@ def findings(said: str) -> dict[str, dict[str, Any]]:
     return {each["title"]: each for each in json.loads(said)["checks"]}
 
 
-def test_a_plan_that_may_be_run(plan: Path, abreast: Command) -> None:
+def test_a_plan_that_may_be_run(plan: Path, abreast: Command, inside: Command) -> None:
     # Others may be busy here meanwhile, whose load the doctor is right to name.
     settings = ("--set", "traffic.rate=100", "--set", "traffic.routing=weighted")
     ended = abreast("doctor", str(plan), "--json", *settings)
@@ -58,15 +59,15 @@ def test_a_plan_that_may_be_run(plan: Path, abreast: Command) -> None:
     # What the endpoint routes is sent to each arm all the same, by its name.
     assert found["Answers"]["finding"].startswith("current answered")
     assert "; candidate answered" in found["Answers"]["finding"]
-    # 300 requests in 3 s of two instances, and the first one.
-    cost = "about 301 requests in 0.1 minutes: 0.00167 instance-hours (instances: current 1, "
+    # 300 requests in 3 s of two instances, and the first to each arm.
+    cost = "about 302 requests in 0.1 minutes: 0.00167 instance-hours (instances: current 1, "
     assert found["Cost"]["finding"].startswith(cost)
     assert "arn:aws:iam::123456789012:user/local" in found["Account"]["finding"]
     policy = json.loads(ended.stdout)["policy"]
     arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/shop"
     assert policy["Statement"][0]["Resource"] == [arn]
     assert not (plan.parent / "reports").exists()
-    shown = abreast("run", str(plan), "--dry-run").stdout
+    shown = inside("run", str(plan), "--dry-run").stdout
     # 180 requests in 3 s and one to each arm before, of two instances: 6 s are a 600th of an hour.
     takes = "takes      about 182 requests in 0.1 minutes: 0.00167 instance-hours"
     assert f"{takes} (instances: current 1, candidate 1)" in shown
@@ -88,11 +89,11 @@ def test_each_trouble_is_named(troubled: LocalEndpoint, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SENDS_TWICE)
     (tmp_path / "rows.jsonl").write_text('{"x": 1}\n')
-    text = PLAN.replace(
-        'target = "local"\nconfig = "shop.endpoint.toml"', f'target = "{troubled.url}"'
-    )
     path = tmp_path / "troubled.toml"
-    path.write_text(text + '[answers]\nprediction = "nothing.here"\n')
+    path.write_text(
+        PLAN.replace(LOCAL, f'target = "{troubled.url}"')
+        + '[answers]\nprediction = "nothing.here"\n'
+    )
     surroundings = environment() | troubled.environment()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         del surroundings[name]
@@ -124,6 +125,7 @@ def test_each_trouble_is_named(troubled: LocalEndpoint, tmp_path: Path) -> None:
     assert "Updating" in found["Endpoint"]["finding"]
     assert "current 33%, candidate 67%" in found["Arms"]["cause"]
     assert "endpoint/shop/variant/current may have 1 to 4" in found["Scaling"]["finding"]
+    assert "ManagedInstanceScaling may give candidate 1 to 3" in found["Scaling"]["finding"]
     assert "few: 1, latest at" in found["Other traffic"]["finding"]
     assert found["Answers"]["finding"].count("nothing.here") == 2  # of each arm
     assert "was sent 2 times" in found["Retries"]["finding"]
@@ -137,8 +139,7 @@ def test_without_credentials_the_rest_is_not_asked_and_the_policy_is_printed_all
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     limits = "limits={ max_requests = 1000, max_minutes = 5 }"
-    text = plan.read_text().replace('target = "local"\nconfig = "shop.endpoint.toml"', "")
-    plan.write_text(text)
+    plan.write_text(plan.read_text().replace(LOCAL, ""))
     ended = abreast("doctor", str(plan), "--set", limits, "--set", "request.payloads=none.jsonl",
                     "--set", "traffic.transport=boto3")  # fmt: skip
     assert ended.returncode == 2

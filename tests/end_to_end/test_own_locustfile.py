@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +14,17 @@ import pytest
 import analysis
 from tests.end_to_end.conftest import (
     ENDPOINT,
+    NO_VERDICT,
     ROOT,
     assert_adds_up,
-    environment,
+    finish,
+    has_begun,
     manifest_of,
     only_run,
+    start_locust,
+    wait_for,
+    write_plan,
 )
-
-NO_VERDICT = (3, 4)
 
 CLOSED = (
     "--set", "traffic.arrivals=closed", "--set", "traffic.users=8",
@@ -110,13 +112,10 @@ class Stubborn(User):
 
 def locust(plan: Path, text: str, *arguments: str) -> subprocess.Popen[str]:
     """Start Locust headless on a locustfile of this text, beside the plan."""
-    (plan.parent / "mine.py").write_text(text)
-    clean = {k: v for k, v in environment().items() if not k.startswith("LOCUST_")}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "locust", "-f", "mine.py", "--plan", str(plan),
-         "--headless", "--only-summary", *arguments],
-        cwd=plan.parent, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    file = plan.with_name("mine.py")
+    file.write_text(text)
+    asked = ("--plan", str(plan), "--headless", "--only-summary", *arguments)
+    return start_locust(plan.parent, *asked, file=Path(file.name))
 
 
 def seen_in(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -130,16 +129,9 @@ def seconds_under_way(folder: Path) -> float:
     return (at["end"] - at["start"]).total_seconds()
 
 
-@pytest.fixture
-def closed(plan: Path) -> Path:
-    """The plan of three seconds, without what the closed model does not take."""
-    plan.write_text(plan.read_text().replace("rate = 60\n", "").replace("slots = 32\n", ""))
-    return plan
-
-
 def test_calls_get_what_boto3_gives_and_are_recorded_as_any_request(closed: Path) -> None:
     process = locust(closed, HEAD + FOUR_KINDS, *CLOSED)
-    out, err = process.communicate(timeout=120)
+    out, err = finish(process)
     assert process.returncode in NO_VERDICT, err
     folder = only_run(closed.parent / "reports")
     manifest = manifest_of(folder)
@@ -232,12 +224,11 @@ class Steps(LoadTestShape):
     ids=["open plan", "think time", "mixed", "shape"],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_sent(
-    plan: Path, text: str, arguments: tuple[str, ...], said: list[str]
+    closed: Path, text: str, arguments: tuple[str, ...], said: list[str]
 ) -> None:
-    if arguments:
-        plan.write_text(plan.read_text().replace("rate = 60\n", "").replace("slots = 32\n", ""))
+    plan = closed if arguments else write_plan(closed.parent)
     process = locust(plan, HEAD + text, *arguments)
-    _, err = process.communicate(timeout=60)
+    _, err = finish(process)
     assert process.returncode == 2, err
     for part in said:
         assert part in err
@@ -245,20 +236,10 @@ def test_what_does_not_go_together_is_refused_before_anything_is_sent(
     assert not (plan.parent / "reports").exists()
 
 
-def test_a_user_without_tasks_serves_the_schedule(plan: Path) -> None:
-    process = locust(plan, HEAD + SERVING)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode in NO_VERDICT, err
-    run = analysis.read_run(only_run(plan.parent / "reports"))
-    assert run.manifest["ended_as"] == "complete"
-    assert run.counts["planned"] == run.counts["ended"] > 100
-    assert run.requests["group"].notna().all()
-
-
 def test_the_plans_limits_hold(closed: Path) -> None:
     limits = "limits={max_requests=30, max_minutes=5}"
     process = locust(closed, HEAD + ONE_TASK, *CLOSED, "--set", limits)
-    _, err = process.communicate(timeout=120)
+    _, err = finish(process)
     assert process.returncode in NO_VERDICT, err
     run = analysis.read_run(only_run(closed.parent / "reports"))
     assert run.manifest["ended_as"] == "stopped"
@@ -269,7 +250,7 @@ def test_the_plans_limits_hold(closed: Path) -> None:
 def test_users_who_all_end_early_end_the_run_and_it_says_so(closed: Path) -> None:
     text = ONE_TASK + "        raise StopUser\n"
     process = locust(closed, HEAD + text, *CLOSED)
-    _, err = process.communicate(timeout=120)
+    _, err = finish(process)
     assert process.returncode == 4, err
     run = analysis.read_run(only_run(closed.parent / "reports"))
     assert run.manifest["ended_as"] == "aborted"
@@ -282,14 +263,14 @@ def test_ctrl_c_awaits_what_is_in_flight(closed: Path) -> None:
     endpoint.write_text(
         ENDPOINT.replace(
             'distribution = "lognormal", median = "6ms", sigma = 0.3, workers = 4',
-            'distribution = "constant", constant = "2s", workers = 16',
+            'distribution = "constant", constant = "1500ms", workers = 16',
         )
     )
     process = locust(closed, HEAD + ONE_TASK, *CLOSED, "--set", "traffic.duration=60s")
-    wait_for_start(closed.parent / "reports")
-    time.sleep(3)
+    wait_for(lambda: has_begun(closed.parent))
+    time.sleep(2.4)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = finish(process)
     assert process.returncode == 130, err
     assert "Press Ctrl-C again" in err
     assert "Traceback" not in err
@@ -298,18 +279,9 @@ def test_ctrl_c_awaits_what_is_in_flight(closed: Path) -> None:
     assert run.manifest["ended_as"] == "interrupted"
     assert_adds_up(run.counts)
     assert run.counts["missing"] == 0
-    # In three seconds each user has had one answer, and awaits its second.
+    # In two seconds each user has had one answer, and awaits its second.
     assert (run.requests["outcome"] == "ok").all()
     assert len(run.requests) == 16
-
-
-def wait_for_start(out: Path, seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if any('"start"' in file.read_text() for file in out.glob("*/timeline.jsonl")):
-            return
-        time.sleep(0.05)
-    pytest.fail("the run did not start in time")
 
 
 def test_the_locustfile_in_the_readme_runs_with_the_plan_beside_it(tmp_path: Path) -> None:
@@ -327,7 +299,7 @@ def test_the_locustfile_in_the_readme_runs_with_the_plan_beside_it(tmp_path: Pat
     renamed = ENDPOINT.replace('"shop"', '"my-endpoint"').replace("current", "blue")
     (tmp_path / "my.endpoint.toml").write_text(renamed.replace("candidate", "green-v2"))
     process = locust(tmp_path / "my-plan.toml", text)
-    _, err = process.communicate(timeout=120)
+    _, err = finish(process)
     assert process.returncode in NO_VERDICT, err
     assert "Traceback" not in err
     run = analysis.read_run(only_run(tmp_path / "reports"))

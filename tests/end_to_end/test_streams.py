@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import analysis
-from tests.end_to_end.conftest import Command, only_run
-from tests.end_to_end.test_own_locustfile import CLOSED, HEAD, NO_VERDICT, closed, locust
-
-__all__ = ["closed"]
+from tests.end_to_end.conftest import NO_VERDICT, Command, finish, only_run
+from tests.end_to_end.test_own_locustfile import CLOSED, HEAD, locust
 
 ENDPOINT = """
 name = "shop"
@@ -48,8 +46,9 @@ def _streams(plan: Path) -> None:
 
 def assert_timed(run: analysis.Run, arm: str) -> None:
     good = run.measured.query("outcome == 'ok' and arm == @arm")
-    first_ms = float((good["first_byte_ms"] - good["sent_ms"]).median())
-    whole_ms = float((good["ended_ms"] - good["sent_ms"]).median())
+    # Not the median, to which a busy machine adds more than the endpoint takes.
+    first_ms = float((good["first_byte_ms"] - good["sent_ms"]).quantile(0.1))
+    whole_ms = float((good["ended_ms"] - good["sent_ms"]).quantile(0.1))
     assert TRUTH_MS[arm] < first_ms < TRUTH_MS[arm] + 8
     assert 60 < whole_ms < 80
     assert set(good["chunks"]) == {round(60 / TRUTH_MS[arm])}
@@ -75,7 +74,7 @@ def test_first_bytes_are_recorded_as_they_truly_came(plan: Path, abreast: Comman
 
 def test_a_locustfile_reads_a_stream_as_from_boto3(closed: Path) -> None:
     process = locust(closed, HEAD + READING, *CLOSED, *STREAM)
-    _, err = process.communicate(timeout=120)
+    _, err = finish(process)
     assert process.returncode in NO_VERDICT, err
     assert_timed(analysis.read_run(only_run(closed.parent / "reports")), "current")
     part = r'"{\"predictions\": [{\"label\": 0}]}\n"'

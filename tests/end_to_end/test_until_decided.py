@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import analysis
 from experiments.run_folder import RunFolder
 from tests.end_to_end.conftest import Command, assert_adds_up, manifest_of, only_run
@@ -12,45 +14,46 @@ name = "shop"
 [variants.current]
 simulated = { distribution = "lognormal", median = "3ms", sigma = 0.3, workers = 4 }
 [variants.candidate]
-simulated = { distribution = "lognormal", median = "9ms", sigma = 0.3, workers = 4 }
+simulated = { distribution = "lognormal", median = "30ms", sigma = 0.3, workers = 4 }
 """
-MEASURED = ("--set", "traffic.duration=60s", "--set", "compare.memory=2s")
+MEASURED = ("--set", "traffic.duration=30s", "--set", "compare.memory=1s")
 
 
+@pytest.mark.alone
 def test_a_run_stops_at_the_look_that_decides_it(
-    abreast: Command, plan: Path, tmp_path: Path
+    abreast: Command, inside: Command, plan: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "shop.endpoint.toml").write_text(SLOWER)
-    ended = abreast("run", str(plan), *MEASURED, "--until-decided")
+    ended = abreast("run", str(plan), *MEASURED, "--until-decided", seconds=300)
     assert ended.returncode in (1, 4), ended.stdout + ended.stderr
-    assert "Look 1 of 5 at 12 s: not decided yet." in ended.stderr
+    assert "Look 1 of 5 at 6 s: not decided yet." in ended.stderr
     folder = only_run(tmp_path / "reports")
     manifest = manifest_of(folder)
-    # 24 s is 12 times as long as noise lasts, after which four cosines guard a look's bound.
-    assert manifest["ended_as"] == "stopped"
-    assert manifest["reason"] == "Decided at look 2 of 5, at 24 s."
-    assert_adds_up(manifest["counts"])
-    assert manifest["counts"]["unsent"] > 60 * 25
     timeline = [json.loads(line) for line in RunFolder(folder).timeline.read_text().splitlines()]
-    looks = [event for event in timeline if event["kind"] == "look"]
-    assert [(event["look"], event["decided"]) for event in looks] == [(1, False), (2, True)]
-    assert ["candidate", "p50", "worse"] in looks[1]["calls"]
+    *before, last = (event for event in timeline if event["kind"] == "look")
+    # 12 s is 12 times as long as noise lasts, after which four cosines guard a look's bound. It is
+    # enough where the machine is not too busy.
+    assert 2 <= last["look"] < 5
+    assert [(event["look"], event["decided"]) for event in before] == [
+        (number, False) for number in range(1, last["look"])
+    ]
+    assert ["candidate", "p50", "worse"] in last["calls"]
+    at_s = 6 * last["look"]
+    assert (manifest["ended_as"], manifest["reason"]) == (
+        "stopped", f"Decided at look {last['look']} of 5, at {at_s} s.",
+    )  # fmt: skip
+    assert_adds_up(manifest["counts"])
+    assert manifest["counts"]["unsent"] > 60 * (30 - at_s - 4)
     run = analysis.read_run(folder)
-    assert run.measured["scheduled_ms"].max() < 25_000 <= run.requests["scheduled_ms"].max()
+    latest_s = run.measured["scheduled_ms"].max() / 1e3
+    assert latest_s < at_s + 1 <= run.requests["scheduled_ms"].max() / 1e3
     if ended.returncode == 4:  # this machine was too busy to send on time
         return
     assert "Don't ship candidate" in ended.stdout
-    assert "Decided at look 2 of 5, at 24 s." in ended.stdout
+    assert manifest["reason"] in ended.stdout
     report = json.loads((folder / "report.json").read_text())
-    again = abreast("report", str(folder), "--json")
+    again = inside("report", str(folder), "--json")
     assert again.returncode == 1
     assert json.loads(again.stdout) == report
     calls = {d["metric"]: d["call"] for d in report["differences"] if d["margin"] is not None}
-    assert [["candidate", *call] for call in calls.items()] == looks[1]["calls"]
-
-
-def test_only_a_comparison_can_be_decided(abreast: Command, plan: Path) -> None:
-    load = ("--set", "question=load", "--set", 'slo={ p99 = "1s" }')
-    refused = abreast("run", str(plan), *load, "--until-decided")
-    assert refused.returncode == 2
-    assert "the question of" in refused.stderr
+    assert [["candidate", *call] for call in calls.items()] == last["calls"]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +14,10 @@ import analysis
 from tests.end_to_end.conftest import (
     assert_adds_up,
     command,
-    environment,
+    finish,
     manifest_of,
     only_run,
+    start,
 )
 
 
@@ -29,14 +29,7 @@ def asked(url: str, form: bytes | None = None, **headers: str) -> Any:
 
 def test_its_stop_drains_and_what_it_shows_is_what_was_recorded(plan: Path) -> None:
     plan.write_text(plan.read_text().replace('"2s"', '"30s"'))
-    process = subprocess.Popen(
-        command("run", str(plan), "--web"),
-        cwd=plan.parent,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(command("run", str(plan), "--web"), plan.parent)
     assert process.stderr is not None
     try:
         said = iter(process.stderr)
@@ -55,7 +48,7 @@ def test_its_stop_drains_and_what_it_shows_is_what_was_recorded(plan: Path) -> N
         table = asked(f"{address}/stats/requests")
         seen = asked(f"{address}/live.json")
         assert asked(f"{address}/stop", b"")["success"] is True
-        out, err = process.communicate(timeout=60)
+        out, err = finish(process)
     finally:
         process.kill()
     assert process.returncode == 130, err

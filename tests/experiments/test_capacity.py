@@ -1,10 +1,11 @@
 """A plan of a capacity: what it needs, what it refuses, and what each of its probes sends."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from experiments.capacity import overrides_of
+from experiments.capacity import _search, overrides_of
 from experiments.errors import PlanError
 from experiments.plan import Plan
 from experiments.plan_file import load
@@ -111,3 +112,11 @@ def test_where_only_the_first_byte_has_a_limit_slots_go_by_what_one_user_waits(p
     overrides = overrides_of(plan, Probe(rate_rps=10.0, length_s=1.0, why="double"), 0, 5.0)
     assert load(path, ["request.operation=stream", *overrides]).traffic.slots == 400
     # 10 a second, for twice four times 5 s
+
+
+def test_a_first_probe_beyond_the_limits_is_refused(path: Path):
+    # At 1 a second it takes 3,000 s to show that fewer than 0.1 % fail.
+    plan = load(path, ["capacity.start_rate=1", "limits={ max_requests=100, max_minutes=9 }"])
+    nothing = cast(Any, None)
+    with pytest.raises(PlanError, match="first probe, 1 req/s for 3000 s, would go beyond"):
+        _search(plan, nothing, nothing, nothing, nothing, firsts=1)

@@ -204,6 +204,13 @@ def test_scaling_that_may_move_instances_is_named_with_the_commands_that_hold_it
         assert "DynamicScalingInSuspended=false" in said.next_step
 
 
+def test_managed_scaling_with_two_bounds_is_named_with_its_variant() -> None:
+    found = doctor.scaling([], {"blue": (1, 4), "green-v2": (2, 2)})
+    assert found.state == "warn"
+    assert found.finding == "ManagedInstanceScaling may give blue 1 to 4"
+    assert "Deploy blue" in (found.next_step or "")
+
+
 def test_others_traffic_warns_unless_the_plan_allows_it() -> None:
     quiet = Invocations(total=0, minutes=15, latest=None)
     busy = Invocations(total=1234, minutes=15, latest=NOW)

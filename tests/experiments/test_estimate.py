@@ -6,6 +6,7 @@ from experiments.errors import PlanError
 from experiments.estimate import Estimate, cost, estimate, refuse_beyond_limits
 from experiments.invocation import first_requests
 from experiments.payloads import Payload
+from experiments.plan_file import find, load
 from tests.experiments.test_doctor import plan
 
 PRICED = {
@@ -47,6 +48,24 @@ def test_what_goes_before_the_clock_starts_counts_against_the_limits() -> None:
     refuse_beyond_limits(asked, "plan.toml", firsts=40)
     with pytest.raises(PlanError, match="about 670 requests, with 60 before each run's clock"):
         refuse_beyond_limits(asked, "plan.toml", len(firsts))
+
+
+def test_each_arm_is_asked_first_also_where_the_endpoint_routes() -> None:
+    traffic = {"routing": "weighted", "rate": 1.0, "duration": "10m"}
+    asked = plan(arms={"blue": {}, "green": {}}, traffic=traffic)
+    firsts = first_requests(asked, [Payload("line 1", b"{}", None)])
+    targets = [(arm, parameters["TargetVariant"]) for arm, _, parameters in firsts]
+    assert targets == [("blue", "blue"), ("green", "green")]
+
+
+def test_the_limits_are_those_of_all_runs_together() -> None:
+    def refuse(limits: str) -> None:
+        refuse_beyond_limits(load(find("regression"), [f"limits={{ {limits} }}"]), "plan.toml", 0)
+
+    refuse("max_requests = 7000, max_minutes = 3")
+    for limits in ("max_requests = 6999, max_minutes = 3", "max_requests = 7000, max_minutes = 2"):
+        with pytest.raises(PlanError, match="its 5 runs would send about 7,000 requests"):
+            refuse(limits)
 
 
 def test_dollars_are_said_where_prices_and_instances_are_known() -> None:

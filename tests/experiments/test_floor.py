@@ -1,6 +1,5 @@
 """At which load this machine is measured: the plan's highest, or one that shows something."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ def test_the_load_is_the_plans_highest_and_enough_for_a_percentile(
 ) -> None:
     known = {key: value for key, value in (OPEN | changes["traffic"]).items() if value is not None}
     asked = Plan.model_validate(PLAN | {"limits": LIMITS} | changes | {"traffic": known})
-    lines, words = floor._traffic(asked, Path())
-    traffic = tomllib.loads(lines)
+    traffic, words = floor._traffic(asked, Path())
     assert (traffic["rate"], words) == (rate_rps, said)
     assert rate_rps * float(traffic["duration"].removesuffix("s")) >= 300

@@ -3,27 +3,18 @@
 import pytest
 
 from experiments.errors import PlanError
-from experiments.invocation import (
-    parameters_of_arm,
-    prediction_selector,
-    request_of_arm,
-)
+from experiments.invocation import parameters_of_arm, prediction_selector, request_of_arm
 from experiments.payloads import Payload, fields_taken
 from experiments.plan_file import find, load
 from experiments.tables import Answers
 
 
-def test_an_arm_is_pinned_to_the_variant_of_its_name() -> None:
-    assert parameters_of_arm(load(find("ab")), "current") == {
-        "EndpointName": "digits",
-        "ContentType": "application/json",
-        "Accept": "application/json",
-        "TargetVariant": "current",
-    }
-
-
-def test_where_the_endpoint_routes_nothing_is_pinned() -> None:
-    assert "TargetVariant" not in parameters_of_arm(load(find("ab")), None)
+def test_an_arm_is_pinned_to_the_variant_of_its_name_unless_the_endpoint_routes() -> None:
+    plan = load(find("ab"))
+    shared = parameters_of_arm(plan, None)
+    kind = "application/json"
+    assert shared == {"EndpointName": "digits", "ContentType": kind, "Accept": kind}
+    assert parameters_of_arm(plan, "current") == {**shared, "TargetVariant": "current"}
 
 
 def test_an_arm_may_be_another_endpoint_or_model() -> None:
@@ -91,22 +82,28 @@ def test_a_blank_that_would_be_sent_as_it_stands_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prediction", "body", "wanted"),
+    ("prediction", "body", "kind", "wanted"),
     [
-        ("predictions[0].label", b'{"predictions": [{"label": 3}]}', "3"),
-        ("predictions[0].label", b'{"predictions": [{"label": "cat"}]}', "cat"),
-        ("predictions[0].label", b'{"predictions": []}', None),
-        ("predictions[0].label", b"not json", None),
-        ("length(@)", b"3", None),
-        (1, b"a, b ,c\nd,e,f", "b"),
-        (5, b"a,b", None),
-        (0, b"", None),
-        ("text", b" seven \n", "seven"),
-        ("text", b"\xff", "\ufffd"),
+        ("predictions[0].label", b'{"predictions": [{"label": 3}]}', None, "3"),
+        ("predictions[0].label", b'{"predictions": [{"label": "cat"}]}', None, "cat"),
+        ("predictions[0].label", b'{"predictions": []}', None, None),
+        ("predictions[0].label", b"not json", None, None),
+        ("length(@)", b"3", None, None),
+        (1, b"a, b ,c\nd,e,f", None, "b"),
+        (5, b"a,b", None, None),
+        (0, b"", None, None),
+        (0, b"3,4", "text/csv; charset=utf-8", "3"),
+        (0, b'{"a": 1}', "application/json", None),
+        ("text", b" seven \n", None, "seven"),
+        ("text", b"\xff", None, "\ufffd"),
+        (None, b"1", None, None),
     ],
 )
-def test_a_prediction_is_selected(prediction: str | int, body: bytes, wanted: str | None) -> None:
-    assert prediction_selector(Answers(prediction=prediction))(body, None) == wanted
+def test_a_prediction_is_selected(
+    prediction: str | int | None, body: bytes, kind: str | None, wanted: str | None
+) -> None:
+    answers = None if prediction is None else Answers(prediction=prediction)
+    assert prediction_selector(answers)(body, kind) == wanted
 
 
 def test_an_invalid_expression_is_refused() -> None:
@@ -114,42 +111,21 @@ def test_an_invalid_expression_is_refused() -> None:
         prediction_selector(Answers(prediction="a[["))
 
 
-def test_without_answers_nothing_is_selected() -> None:
-    assert prediction_selector(None)(b"1", None) is None
-
-
-def test_a_column_is_not_read_from_json() -> None:
-    select = prediction_selector(Answers(prediction=0))
-    assert select(b"3,4", "text/csv; charset=utf-8") == "3"
-    assert select(b'{"a": 1}', "application/json") is None
-
-
 def test_every_parameter_of_boto3s_can_be_given_in_the_plan() -> None:
     import botocore.session
 
-    given = {
-        "content_type": "text/csv",
-        "accept": "text/csv",
-        "target_model": "m",
-        "target_container_hostname": "h",
-        "inference_component_name": "c",
-        "enable_explanations": "`true`",
-        "session_id": "NEW_SESSION",
-        "prefix_aware_id": "p",
-    }
+    named = {
+        "content_type": "ContentType", "accept": "Accept", "target_model": "TargetModel",
+        "target_container_hostname": "TargetContainerHostname",
+        "inference_component_name": "InferenceComponentName",
+        "enable_explanations": "EnableExplanations", "session_id": "SessionId",
+        "prefix_aware_id": "PrefixAwareId",
+    }  # fmt: skip
+    given = {key: f"v{number}" for number, key in enumerate(named)}
     plan = load(find("ab"), [f"request.{key}='{value}'" for key, value in given.items()])
     parameters = parameters_of_arm(plan, None)
     assert parameters.pop("EndpointName") == "digits"
-    assert parameters == {
-        "ContentType": "text/csv",
-        "Accept": "text/csv",
-        "TargetModel": "m",
-        "TargetContainerHostname": "h",
-        "InferenceComponentName": "c",
-        "EnableExplanations": "`true`",
-        "SessionId": "NEW_SESSION",
-        "PrefixAwareId": "p",
-    }
+    assert parameters == {named[key]: value for key, value in given.items()}
     shape = botocore.session.get_session().get_service_model("sagemaker-runtime")
     known = set(shape.operation_model("InvokeEndpoint").input_shape.members)
     others = {"EndpointName", "TargetVariant", "Body", "InferenceId", "CustomAttributes"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.live import NO_ARM, SHOWN_S, Live, Second, Tally
+from experiments.live import NO_ARM, SHOWN_S, Live, Second, Tally, as_one
 from experiments.sketch import Sketch
 from tests.analysis.runs import record
 
@@ -35,6 +35,21 @@ def test_tallies_that_are_merged_are_as_one() -> None:
     assert whole.failed == {"timeout": 2, "throttled": 1}
     assert (whole.ended, whole.dropped) == (5, 1)
     assert sum(whole.service.counts.values()) == 2
+
+
+def test_seconds_of_several_workers_are_added_up_and_the_busiest_tells_the_cpu() -> None:
+    lag = Sketch()
+    lag.add(7)
+    parts = [
+        Second(elapsed_s=3.0, due=5, arms={"a": tally("ok", "timeout")}, lag=lag, cpu=0.2),
+        Second(elapsed_s=3.1, due=4, arms={"b": tally("dropped")}, lag=lag, cpu=0.5),
+        Second(elapsed_s=2.9, due=1, arms={"a": tally("ok")}, cpu=0.1),
+    ]
+    one = as_one(3.0, parts)
+    assert (one.elapsed_s, one.due, one.cpu, one.ended, one.failed) == (3.0, 10, 0.5, 3, 1)
+    assert one.arms == {"a": tally("ok", "timeout", "ok"), "b": tally("dropped")}
+    assert sum(one.lag.counts.values()) == 2
+    assert as_one(1.0, []) == Second(elapsed_s=1.0)
 
 
 def test_now_is_the_last_ten_seconds_and_the_totals_are_all_of_them() -> None:

@@ -17,9 +17,9 @@ from experiments.plan_file import find, load
 AB = load(find("ab"))
 
 
-def plan_for(source: str, label: str | None = None) -> Plan:
+def plan_for(source: str = "rows.jsonl", label: str | None = None, **request: str) -> Plan:
     table = AB.model_dump(mode="json", exclude_none=True)
-    table["request"] = {"payloads": source}
+    table["request"] = {"payloads": source, **request}
     table["answers"] = {"label": label} if label else {}
     return Plan.model_validate(table)
 
@@ -27,10 +27,8 @@ def plan_for(source: str, label: str | None = None) -> Plan:
 def test_a_line_is_a_body_and_empty_lines_are_none(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"1,2\r\n\n3,4")
     found = payloads.load(plan_for("rows.csv"), tmp_path / "plan.toml")
-    assert [(p.name, p.body, p.label) for p in found] == [
-        ("line 1", b"1,2", None),
-        ("line 3", b"3,4", None),
-    ]
+    told = [(p.name, p.body, p.label) for p in found]
+    assert told == [("line 1", b"1,2", None), ("line 3", b"3,4", None)]
 
 
 def test_the_label_is_taken_out_of_the_body(tmp_path: Path) -> None:
@@ -82,21 +80,9 @@ def test_the_table_names_bodies_by_hash_and_never_holds_one(tmp_path: Path) -> N
     found = payloads.load(plan_for("rows.txt"), tmp_path / "plan.toml")
     payloads.write_table(found, tmp_path / "payloads.parquet")
     row = pq.read_table(tmp_path / "payloads.parquet").to_pylist()[0]
-    assert row == {
-        "payload": 0,
-        "name": "line 1",
-        "hash": hashlib.sha256(b"secret-body").hexdigest(),
-        "label": None,
-        "bytes": 11,
-    }
+    digest = hashlib.sha256(b"secret-body").hexdigest()
+    assert row == {"payload": 0, "name": "line 1", "hash": digest, "label": None, "bytes": 11}
     assert b"secret-body" not in (tmp_path / "payloads.parquet").read_bytes()
-
-
-def with_request(**request: str) -> Plan:
-    table = AB.model_dump(mode="json", exclude_none=True)
-    table["request"] = {"payloads": "rows.jsonl", **request}
-    table["answers"] = {"label": "label"} if request.get("accept") == "label" else {}
-    return Plan.model_validate(table)
 
 
 def test_fields_that_parameters_name_are_taken_out(tmp_path: Path) -> None:
@@ -104,19 +90,19 @@ def test_fields_that_parameters_name_are_taken_out(tmp_path: Path) -> None:
     lines = '{"x": 1, "user": "u1", "model": 5, "label": "a"}\n{"user": "u2", "model": "m"}\n'
     (tmp_path / "rows.jsonl").write_text(lines)
     where = tmp_path / "plan.toml"
-    first, second = payloads.load(with_request(**varied), where)
+    first, second = payloads.load(plan_for(**varied), where)
     assert (first.body, first.fields) == (b'{"x":1,"label":"a"}', {"user": "u1", "model": "5"})
     assert (second.body, second.fields) == (b"{}", {"user": "u2", "model": "m"})
     with pytest.raises(PlanError, match=r'line 2 has no field "label", which answers\.label names'):
-        payloads.load(with_request(**varied, accept="label"), where)
+        payloads.load(plan_for(label="label", **varied), where)
     with pytest.raises(PlanError, match=r'line 1 has no field "no", which \[request\] names'):
-        payloads.load(with_request(session_id="{payload.no}"), where)
+        payloads.load(plan_for(session_id="{payload.no}"), where)
 
 
 def test_fields_are_columns_of_parquet(tmp_path: Path) -> None:
     table = pa.table({"body": ["{}", "{}"], "model": ["a", "b"]})
     pq.write_table(table, tmp_path / "rows.parquet")
-    asked = with_request(payloads="rows.parquet", target_model="{payload.model}")
+    asked = plan_for("rows.parquet", target_model="{payload.model}")
     found = payloads.load(asked, tmp_path / "plan.toml")
     assert [each.fields for each in found] == [{"model": "a"}, {"model": "b"}]
     assert payloads.set_hash(found) != payloads.set_hash(tuple(reversed(found)))
@@ -126,13 +112,13 @@ def test_fields_are_columns_of_parquet(tmp_path: Path) -> None:
 def test_what_never_ends_is_no_file(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(PlanError, match="neither a file nor a folder"):
-        payloads.load(with_request(payloads=name), tmp_path / "plan.toml")
+        payloads.load(plan_for(name), tmp_path / "plan.toml")
 
 
 @pytest.mark.parametrize("character", ["\n", "\r\nX-Other: 1", "\0", "\x7f"])
 def test_a_field_that_no_header_can_hold_is_refused(tmp_path: Path, character: str) -> None:
     lines = (json.dumps({"user": user}) for user in ("u1", f"u{character}2"))
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
-    plan = with_request(payloads="rows.jsonl", session_id="{payload.user}")
+    plan = plan_for(session_id="{payload.user}")
     with pytest.raises(PlanError, match=r'rows\.jsonl: line 2 has a control character in "user"'):
         payloads.load(plan, tmp_path / "plan.toml")

@@ -39,13 +39,6 @@ def test_of_one_arm_runs_are_made_to_be_a_baseline() -> None:
     assert [tuple(plan.arms) for plan in plans] == [("current",)] * 5
 
 
-def test_the_limits_are_those_of_all_runs_together() -> None:
-    assert len(plans_of("limits={ max_requests = 7000, max_minutes = 3 }")) == 5
-    for limits in ("max_requests = 6999, max_minutes = 3", "max_requests = 7000, max_minutes = 2"):
-        with pytest.raises(PlanError, match="The 5 runs send about 7,000 requests in 2"):
-            plans_of(f"limits={{ {limits} }}")
-
-
 def test_a_run_whose_plan_is_wrong_is_refused_before_the_first() -> None:
     with pytest.raises(PlanError, match=r'Run 2 of 10: .*slo\.arms names "current"'):
         plans_of('regression.order="abba"', 'slo={ arms = { current = { p99 = "300ms" } } }')

@@ -13,8 +13,6 @@ from experiments.search import (
     MOST_OPEN,
     MOST_PROBES,
     Asked,
-    Done,
-    Made,
     Probe,
     bracket,
     next_probe,
@@ -30,20 +28,14 @@ def asked(**changed):
 
 
 def searched(judge, wanted):
-    """Search with a judge of (rate, tries so far); give the history and how it ended."""
-    history = []
-    while isinstance(found := next_probe(history, wanted), Probe):
+    """Search with a judge of (rate, tries so far); give the probes, the calls and the end."""
+    history, calls = [], {}
+    while isinstance(found := next_probe(history, calls, wanted), Probe):
         tries = sum(made.rate_rps == found.rate_rps for made in history)
-        call = judge(found.rate_rps, tries)
-        history = [
-            Made(rate_rps=m.rate_rps, length_s=m.length_s, call=call)
-            if m.rate_rps == found.rate_rps
-            else m
-            for m in history
-        ]
-        history.append(Made(rate_rps=found.rate_rps, length_s=found.length_s, call=call))
+        calls[found.rate_rps] = judge(found.rate_rps, tries)
+        history.append(found)
         assert len(history) <= MOST_PROBES
-    return history, found
+    return history, calls, found
 
 
 rates = st.floats(min_value=5.0, max_value=20_000.0)
@@ -53,15 +45,15 @@ resolutions = st.sampled_from([0.02, 0.05, 0.1, 0.3])
 @given(rates, resolutions, st.floats(min_value=1.0, max_value=500.0))
 def test_with_a_sharp_boundary_the_search_ends_within_its_resolution(true, resolution, start):
     wanted = asked(resolution=resolution, start_rps=start)
-    history, done = searched(lambda rate, _: "pass" if rate <= true else "fail", wanted)
-    low, high = bracket({made.rate_rps: made.call for made in history})
-    if done.end == "no_pass":
+    history, calls, done = searched(lambda rate, _: "pass" if rate <= true else "fail", wanted)
+    low, high = bracket(calls)
+    if done == "no_pass":
         assert true < start / 16
         return
-    assert done == Done(end="bracketed")
+    assert done == "bracketed"
     assert low <= true < high
     assert high / low <= (1 + resolution) * 1.001
-    passed = sorted({made.rate_rps for made in history if made.call == "pass"})
+    passed = sorted(rate for rate, call in calls.items() if call == "pass")
     assert passed[-2] >= low / (1 + resolution) ** 2 / 1.001
     for end in (low, high):
         assert sum(made.rate_rps == end for made in history) >= wanted.replicates
@@ -75,61 +67,61 @@ def test_with_a_judge_that_errs_the_search_still_ends(true, resolution, seed, bl
         distance = math.log(rate / true) + rng.normal(0, blur)
         return "unresolved" if abs(distance) < blur else "pass" if distance < 0 else "fail"
 
-    history, done = searched(judge, asked(resolution=resolution))
-    assert isinstance(done, Done)
+    history, _, done = searched(judge, asked(resolution=resolution))
+    assert isinstance(done, str)
     assert len(history) <= MOST_PROBES
 
 
 @given(st.lists(st.sampled_from(["pass", "fail", "unresolved", "client"]), max_size=80))
-def test_any_history_gives_a_probe_or_an_end_and_always_the_same(calls):
-    history, wanted = [], asked()
-    for call in calls:
-        found = next_probe(history, wanted)
-        assert found == next_probe(list(history), wanted)
-        if isinstance(found, Done):
+def test_any_history_gives_a_probe_or_an_end_and_always_the_same(drawn):
+    history, calls, wanted = [], {}, asked()
+    for call in drawn:
+        found = next_probe(history, calls, wanted)
+        assert found == next_probe(list(history), calls, wanted)
+        if isinstance(found, str):
             break
         assert 0 < found.rate_rps < math.inf
         assert found.length_s >= wanted.probe_s
         assert found.length_s * found.rate_rps >= wanted.fewest_requests * 0.999
-        history.append(Made(rate_rps=found.rate_rps, length_s=found.length_s, call=call))
+        history.append(found)
+        calls[found.rate_rps] = call
 
 
 def test_rates_are_doubled_until_one_fails_and_then_halved_on_the_log():
-    history, _ = searched(lambda rate, _: "pass" if rate < 30 else "fail", asked())
+    history, _, _ = searched(lambda rate, _: "pass" if rate < 30 else "fail", asked())
     assert [made.rate_rps for made in history[:4]] == [10, 20, 40, pytest.approx(28.28)]
 
 
 def test_nothing_passes_nothing_fails_and_what_cannot_be_told():
-    assert searched(lambda *_: "fail", asked())[1] == Done(end="no_pass")
-    assert searched(lambda *_: "pass", asked())[1] == Done(end="no_fail")
-    history, done = searched(lambda *_: "unresolved", asked())
-    assert done == Done(end="unresolved")
+    assert searched(lambda *_: "fail", asked())[-1] == "no_pass"
+    assert searched(lambda *_: "pass", asked())[-1] == "no_fail"
+    history, _, done = searched(lambda *_: "unresolved", asked())
+    assert done == "unresolved"
     assert len(history) == MOST_OPEN * MOST_AT_A_RATE
 
 
 def test_a_rate_that_cannot_be_told_is_tried_for_as_long_as_it_was_so_far():
     own = lambda rate, _: "pass" if rate < 15 else "unresolved" if rate < 25 else "fail"  # noqa: E731
-    history, _ = searched(own, asked())
+    history, _, _ = searched(own, asked())
     lengths = [made.length_s for made in history if made.rate_rps == 20][:MOST_AT_A_RATE]
     assert lengths == [30, 30, 60, 120]
 
 
 def test_a_probe_is_long_enough_to_show_the_limit_kept():
-    found = next_probe([], asked(start_rps=2.0))
+    found = next_probe([], {}, asked(start_rps=2.0))
     assert found.length_s == 150.0
 
 
 def test_a_hiccup_of_the_generator_is_tried_again_and_a_standing_limit_is_an_end():
-    history, _ = searched(
+    history, _, _ = searched(
         lambda rate, tries: (
             "client" if rate == 20 and tries == 0 else "pass" if rate < 90 else "fail"
         ),
         asked(),
     )
     assert [made.rate_rps for made in history[:4]] == [10, 20, 20, 40]
-    history, done = searched(lambda rate, _: "pass" if rate < 30 else "client", asked())
-    assert done == Done(end="bracketed")
-    calls = {made.rate_rps: made.call for made in history}
+    history, calls, done = searched(lambda rate, _: "pass" if rate < 30 else "client", asked())
+    assert done == "bracketed"
     assert calls[bracket(calls)[1]] == "client"
     assert sum(made.rate_rps == 40 for made in history) == MOST_OF_CLIENT
 
@@ -144,16 +136,16 @@ def test_a_call_that_was_luck_is_taken_back_by_the_replicates():
             return "fail" if tries == 0 else "pass"
         return "pass" if rate < 35 else "fail"
 
-    history, done = searched(judge, asked())
-    low, high = bracket({made.rate_rps: made.call for made in history})
-    assert done == Done(end="bracketed")
+    _, calls, done = searched(judge, asked())
+    low, high = bracket(calls)
+    assert done == "bracketed"
     assert low <= 35 <= high
 
 
 def test_a_ladder_is_climbed_once():
-    history, done = searched(lambda *_: "fail", asked(ladder=(50.0, 100.0, 150.0)))
+    history, _, done = searched(lambda *_: "fail", asked(ladder=(50.0, 100.0, 150.0)))
     assert [made.rate_rps for made in history] == [50, 100, 150]
-    assert done == Done(end="ladder")
+    assert done == "ladder"
 
 
 def test_the_order_of_the_replicates_is_by_the_seed():

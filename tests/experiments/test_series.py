@@ -19,7 +19,7 @@ ERRORS = (KeyboardInterrupt, PlanError, RuntimeError)
 def made(out: Path, error: type[BaseException] | None, *names: str) -> run_folder.RunFolder:
     with (
         pytest.raises(error) if error else nullcontext(),
-        series(PLAN, [], out) as folder,
+        series(PLAN, [], out, lambda _: False) as folder,
     ):
         for name in names:
             (folder.path / RUNS / name).mkdir()

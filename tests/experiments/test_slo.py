@@ -16,15 +16,10 @@ def asked(**table: Any) -> tuple[Threshold, ...]:
     return thresholds(Slo.model_validate(table), ["current", "candidate"])
 
 
-def test_a_percentile_leaves_the_rest_of_the_requests_to_miss_its_limit() -> None:
-    assert asked(**{"p99.9": "1s"})[0] == Threshold(
-        arm="current", phase=None, metric="p99.9", limit_ms=1000.0, allowed=0.001
-    )
-
-
-def test_the_error_rate_is_a_share_and_has_no_latency() -> None:
-    (found, _) = asked(error_rate="0.1%")
-    assert (found.limit_ms, found.allowed) == (None, 0.001)
+def test_a_percentile_leaves_the_rest_to_miss_its_limit_and_the_error_rate_has_none() -> None:
+    known = {"arm": "current", "phase": None, "allowed": 0.001}
+    assert asked(**{"p99.9": "1s"})[0] == Threshold(**known, metric="p99.9", limit_ms=1000.0)
+    assert asked(error_rate="0.1%")[0] == Threshold(**known, metric="error_rate", limit_ms=None)
 
 
 def test_every_arm_has_every_limit_and_its_own_replaces_the_general_one() -> None:

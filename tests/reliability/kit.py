@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,29 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments.local import process as local_endpoint
-from tests.end_to_end.conftest import ENDPOINT, PLAN, command, environment, manifest_of
+from tests.end_to_end import conftest
+from tests.end_to_end.conftest import ROOT, command, environment, manifest_of
 
-LIMITS = "limits={max_requests=10000, max_minutes=1}"
+LONG = "traffic.duration=60s"
+LOCUST, ENDPOINT = "experiments.traffic", "experiments.local.server"
+SHOP = """
+name = "shop"
+served_log = "served.csv"
+model_timeout = "900ms"
+[variants.current]
+simulated = { distribution = "lognormal", median = "500ms", sigma = 0.1, workers = 256 }
+[variants.candidate]
+simulated = { distribution = "lognormal", median = "490ms", sigma = 0.1, workers = 256 }
+[variants.stalled]
+simulated = { constant = "60s", workers = 256 }
+[variants.stalled-too]
+simulated = { constant = "60s", workers = 256 }
+"""
+"""Its answers take long: requests may be late by 5 % of that, which they are on a busy machine."""
+RATE_RPS, SLOTS = 50, 64
+PLAN = conftest.PLAN.replace("rate = 60", f"rate = {RATE_RPS}").replace(
+    "slots = 32", f"slots = {SLOTS}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,32 +61,70 @@ class Ended:
 
 
 class Kit:
-    """Starts runs in a folder of its own."""
+    """Starts runs in a folder of its own; they call `shop`, unless they are told to call another.
 
-    def __init__(self, folder: Path) -> None:
+    `served_log` is where the endpoint notes what it served, `None` where it does not.
+    """
+
+    def __init__(self, folder: Path, shop: local_endpoint.LocalEndpoint, served_log: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.out = folder / "reports"
         self.plan = folder / "shop.toml"
-        self.endpoint_file = folder / "shop.endpoint.toml"
-        self.served_log = folder / "served.csv"
-        self.endpoint_file.write_text(f'served_log = "{self.served_log}"\n{ENDPOINT}')
         (folder / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
+        self.call(shop.url)
+        self.env = shop.client_environment(environment())
+        self.served_log: Path | None = served_log
+
+    def call(self, url: str) -> None:
+        """Let the plan call a URL, whose server keeps no log."""
+        text = PLAN.replace('config = "shop.endpoint.toml"\n', "")
+        self.plan.write_text(text.replace('target = "local"', f'target = "{url}"'))
+        self.served_log = None
+
+    def keep_endpoint(self, more: str = "") -> Path:
+        """Write an endpoint's file, which the plan of a run that starts its own names."""
         self.plan.write_text(PLAN)
+        self.env = environment()
+        self.served_log = self.folder / "served.csv"
+        file = self.folder / "shop.endpoint.toml"
+        file.write_text(SHOP.replace("served.csv", str(self.served_log)) + more)
+        return file
+
+    def serve(self) -> local_endpoint.LocalEndpoint:
+        """Serve an endpoint of this kit's alone, apart from the run, and let the plan call it."""
+        file = self.keep_endpoint()
+        endpoint, served_log = local_endpoint.start(file), self.served_log
+        self.call(endpoint.url)
+        self.env, self.served_log = endpoint.client_environment(environment()), served_log
+        return endpoint
 
     def start(
-        self, *overrides: str, under: Sequence[str] = (), env: dict[str, str] | None = None
+        self,
+        *overrides: str,
+        under: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        by: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
-        """Start `abreast run` with keys of the plan set, after the command `under`."""
+        """Start `abreast run`, or what `by` starts, with keys of the plan set, after `under`."""
         sets = [part for override in overrides for part in ("--set", override)]
+        return self.popen(*under, *(by or command("run", str(self.plan))), "--out", str(self.out),
+                          *sets, env=env)  # fmt: skip
+
+    def start_locust(
+        self, *overrides: str, code: str = "import locust.main; locust.main.main()"
+    ) -> subprocess.Popen[str]:
+        """Start plain Locust with the plan, by some code of Python."""
+        by = [sys.executable, "-c", code, "-f", str(ROOT / "locustfile.py"), "--headless",
+              "--only-summary", "--plan", str(self.plan)]  # fmt: skip
+        clean = {k: v for k, v in self.env.items() if not k.startswith("LOCUST_")}
+        return self.start(*overrides, by=by, env=clean)
+
+    def popen(self, *line: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*under, *command("run", str(self.plan), "--out", str(self.out), *sets)],
-            cwd=self.folder,
-            env=environment() if env is None else env,
-            stdout=subprocess.PIPE,
+            line, cwd=self.folder, env=env or self.env, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-        )
+        )  # fmt: skip
 
     def end(self, run: subprocess.Popen[str], seconds: float = 60) -> Ended:
         """Wait for a run's end, which it must come to by itself."""
@@ -77,61 +136,45 @@ class Kit:
             folder=folders[0] if folders else None,
         )
 
-    def serve(self, port: int = 0) -> local_endpoint.LocalEndpoint:
-        """Serve the endpoint apart from the run, and let the plan call it by its URL."""
-        endpoint = local_endpoint.start(self.endpoint_file, port=port)
-        self.call(endpoint.url)
-        return endpoint
-
-    def call(self, url: str) -> None:
-        """Let the plan call a URL."""
-        text = self.plan.read_text().replace('config = "shop.endpoint.toml"\n', "")
-        self.plan.write_text(text.replace('target = "local"', f'target = "{url}"'))
+    def report(self) -> Ended:
+        """Judge the run that was left, with `abreast report`."""
+        (folder,) = self.out.iterdir()
+        return self.end(self.popen(*command("report", str(folder))))
 
     def wait_for_requests(self, run: subprocess.Popen[str], seconds: float = 40) -> Path:
         """Wait until the run has written some batches, and give its folder."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and run.poll() is None:
             streams = list(self.out.glob("*/requests/requests-0.arrows"))
-            if streams and os.path.getsize(streams[0]) > 20_000:
+            if streams and os.path.getsize(streams[0]) > 12_000:
                 return streams[0].parents[1]
             time.sleep(0.05)
         run.kill()
         pytest.fail(f"no request was recorded in time: {run.communicate()[0]}")
 
 
+Cause = Callable[[Kit], Ended]
+
+STRUCK = """
+import os, sys
+from importlib import import_module
+number, at = int(sys.argv.pop(1)), sys.argv.pop(1)
+module, _, name = at.rpartition(".")
+through = getattr(import_module(module), name)
+def struck(*arguments, **named):
+    os.kill(os.getpid(), number)
+    return through(*arguments, **named)
+setattr(import_module(module), name, struck)
+from experiments.cli import main
+main()
+"""
+
+
+def struck(number: signal.Signals, at: str, *arguments: str) -> list[str]:
+    """Give the command of an `abreast` that gets a signal whenever it comes to call `at`."""
+    return [sys.executable, "-P", "-c", STRUCK, str(int(number)), at, *arguments]
+
+
 def child_of(run: subprocess.Popen[str], module: str) -> psutil.Process:
     children = psutil.Process(run.pid).children(recursive=True)
     return next(child for child in children if module in child.cmdline())
-
-
-Cause = Callable[[Kit], Ended]
-
-
-def killed(module: str) -> Cause:
-    """Kill a child of the run with SIGKILL, in the midst of it."""
-
-    def cause(kit: Kit) -> Ended:
-        run = kit.start("traffic.duration=60s")
-        kit.wait_for_requests(run)
-        child_of(run, module).kill()
-        return kit.end(run)
-
-    return cause
-
-
-def interrupted(*numbers: signal.Signals) -> Cause:
-    """Send signals to the run; at a second one Locust hangs, so that only force ends it."""
-
-    def cause(kit: Kit) -> Ended:
-        run = kit.start("traffic.duration=60s")
-        kit.wait_for_requests(run)
-        if len(numbers) > 1:
-            child_of(run, "experiments.traffic").suspend()
-            time.sleep(1.0)
-        for number in numbers:
-            run.send_signal(number)
-            time.sleep(0.3)
-        return kit.end(run)
-
-    return cause

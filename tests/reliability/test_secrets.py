@@ -20,8 +20,8 @@ from experiments.sagemaker.redacted import keep_out, without_secrets
 from tests.end_to_end.conftest import ROOT, command
 from tests.experiments.test_doctor import plan
 from tests.experiments.traffic.peer import Peer, Script, answer, serving
-from tests.reliability.causes import own_keys
 from tests.reliability.kit import Kit
+from tests.reliability.surroundings import own_keys
 
 SECRET = "canary/Secret+Key0123456789abcdefghijklm"
 TOKEN = "canaryToken//////////IQoJb3JpZ2luX2VjEJr+abc="
@@ -36,15 +36,20 @@ REFUSAL = (
 def repeating_what_it_got(refused: range) -> Script:
     """Answer; but refuse some calls as AWS refuses a signature, with the request as it came.
 
-    Of the others each fifth is a model's error, whose model repeats its input.
+    Of the others each fifth is a model's error, whose model repeats its input, and each fifth a
+    proxy's, which does.
     """
     calls = count()
 
     def script(connection: socket.socket, request: bytes) -> bool:
         is_call = b"POST /endpoints/" in request
         number = next(calls) if is_call else refused.start
+        body = request.partition(b"\r\n\r\n")[2].decode()
+        if number not in refused and number % 5 == 3:
+            page = f"Bad gateway: {body}".encode()
+            connection.sendall(answer(502, {"Content-Type": "text/plain"}, page))
+            return True
         if number not in refused and number % 5 == 4:
-            body = request.partition(b"\r\n\r\n")[2].decode()
             said = {"Message": MODEL_ERROR.format(body), "OriginalMessage": body}
             error = json.dumps({**said, "OriginalStatusCode": 500}).encode()
             connection.sendall(answer(424, {"x-amzn-ErrorType": "ModelError"}, error))
@@ -108,16 +113,15 @@ def locust(kit: Kit, transport: str) -> list[str]:
     ids=["failures during the run", "a refused start", "a refused start at DEBUG"],
 )
 def test_nothing_secret_is_written_or_printed(
-    starting: Callable[[Kit, str], list[str]], transport: str, refused: range, tmp_path: Path
+    starting: Callable[[Kit, str], list[str]], transport: str, refused: range, kit: Kit
 ) -> None:
-    kit = Kit(tmp_path)
-    (tmp_path / "rows.jsonl").write_text(f'{{"x": "{BODY}"}}\n' * 10)
+    (kit.folder / "rows.jsonl").write_text(f'{{"x": "{BODY}"}}\n' * 10)
     env = own_keys() | {"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
     with serving(repeating_what_it_got(refused)) as peer:
         kit.call(peer.url)
         ended = subprocess.run(
             starting(kit, transport),
-            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False,
+            cwd=kit.folder, env=env, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert TOKEN.encode() in b"".join(peer.requests)
         said = {"stdout": ended.stdout, "stderr": ended.stderr, **texts(kit.out)}
@@ -134,6 +138,7 @@ def test_nothing_secret_is_written_or_printed(
     assert "x-amz-security-token: ***" in said["requests.parquet"]
     kept = MODEL_ERROR.replace('"{}"', "(27 characters, not kept)")
     assert f"ModelError: {kept}" in said["requests.parquet"]
+    assert "502: (40 bytes of text/plain, not kept)" in said["requests.parquet"]
     (folder,) = kit.out.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

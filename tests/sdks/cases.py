@@ -322,6 +322,10 @@ MORE_ERRORS = {
         arguments={"CustomAttributes": "stall=503"},
         holds=_error("ModelError", 424, "server error (0)", OriginalStatusCode=0),
     ),
+    "a model that hangs up": Case(
+        arguments={"CustomAttributes": "hang-up"},
+        holds=_error("ModelError", 424, "server error (500)", OriginalStatusCode=500),
+    ),
     "a session that is not open": Case(
         arguments={"TargetVariant": "simulated", "SessionId": SESSION},
         holds=_error("ModelError", 424, f"{SESSION} is not open", OriginalStatusCode=400),

@@ -1,6 +1,7 @@
 """Three clients of AWS's own, unmodified but for the endpoint's URL: a call in, an Outcome out."""
 
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -17,7 +18,6 @@ from experiments.local.process import LocalEndpoint
 from tests.sdks.cases import Case, Outcome
 
 NODE_PACKAGES = Path(sys.prefix) / "npm"
-AWS = Path(sys.prefix) / "bin" / "aws"
 _SCRIPT = Path(__file__).with_name("invoke.mjs")
 _CLI_ERROR = re.compile(
     r"An error occurred \((\w+)\) when calling the \w+ operation(?: \(.*?\))?: (.*)", re.S
@@ -31,18 +31,33 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
-def boto3_client(running: LocalEndpoint, service: str, keys: tuple[str, str]) -> Any:
+_MADE: dict[tuple[str, str, tuple[str, str]], Any] = {}
+
+
+def boto3_client(
+    running: LocalEndpoint, service: str, keys: tuple[str, str] = ("local", "local")
+) -> Any:
+    """One client for all that ask; to make one takes longer than most calls."""
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
-        service,
-        endpoint_url=running.url,
-        region_name=running.region,
-        aws_access_key_id=keys[0],
-        aws_secret_access_key=keys[1],
-        config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
-    )
+    asked = (running.url, service, keys)
+    if asked not in _MADE:
+        _MADE[asked] = boto3.client(
+            service,
+            endpoint_url=running.url,
+            region_name=running.region,
+            aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1],
+            config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
+        )
+    return _MADE[asked]
+
+
+def close() -> None:
+    """Close the clients that were made."""
+    while _MADE:
+        _MADE.popitem()[1].close()
 
 
 def with_boto3(running: LocalEndpoint, case: Case, *, streamed: bool = False) -> Outcome:
@@ -60,42 +75,46 @@ def with_boto3(running: LocalEndpoint, case: Case, *, streamed: bool = False) ->
         status = response["ResponseMetadata"]["HTTPStatusCode"]
         said = response["Error"]
         return Outcome(fields=response, code=said["Code"], status=status, message=said["Message"])
-    finally:
-        client.close()
     return Outcome(fields=answer, body=answer["Body"].read(), status=200)
 
 
-def command(running: LocalEndpoint, *arguments: str, keys: Sequence[str] = ()) -> Any:
-    """Run the AWS CLI as a user would."""
-    if not AWS.exists():
+def with_cli(running: LocalEndpoint, calls: Iterable[Sequence[str]]) -> list[tuple[int, str, str]]:
+    """Run the AWS CLI for each call, all in one process; return exit status, output and error.
+
+    A call is its arguments; before them may be keys, as "id:secret".
+    """
+    if importlib.util.find_spec("awscli") is None:
         unavailable("the AWS CLI is not installed")
-    environment = running.client_environment(os.environ) | {"AWS_MAX_ATTEMPTS": "1"}
-    if keys:
-        environment |= {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
-    return subprocess.run(
-        [sys.executable, str(AWS), *arguments, "--output", "json"],
-        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    said = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("cli.py"))],
+        env=running.client_environment(os.environ) | {"AWS_MAX_ATTEMPTS": "1"},
+        input=json.dumps(list(map(list, calls))),
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    return [tuple(json.loads(line)) for line in said.stdout.splitlines()]
 
 
-def with_cli(running: LocalEndpoint, case: Case, folder: Path) -> Outcome | None:
-    """Return `None` where this AWS CLI is older than a parameter."""
-    body, answer = folder / "body", folder / "answer"
+def cli_call(case: Case, folder: Path) -> list[str]:
+    """Return the arguments of an InvokeEndpoint by the AWS CLI, with files in a `folder`."""
     call = dict(case.call)
-    body.write_bytes(call.pop("Body"))
-    options: list[str] = []
+    (folder / "body").write_bytes(call.pop("Body"))
+    options = [f"{case.keys[0]}:{case.keys[1]}", "sagemaker-runtime", "invoke-endpoint"]
     for name, value in call.items():
         options += ["--" + re.sub("(?<!^)([A-Z])", r"-\1", name).lower(), value]
-    ended = command(
-        running, "sagemaker-runtime", "invoke-endpoint", *options,
-        "--body", f"fileb://{body}", str(answer), keys=case.keys,
-    )  # fmt: skip
-    if ended.returncode == 0:
-        return Outcome(fields=json.loads(ended.stdout), body=answer.read_bytes(), status=200)
-    if "Unknown options" in ended.stderr:
+    return [*options, "--body", f"fileb://{folder / 'body'}", str(folder / "answer")]
+
+
+def cli_outcome(said: tuple[int, str, str], folder: Path) -> Outcome | None:
+    """Read what the AWS CLI said; `None` where it is older than a parameter."""
+    status, output, error = said
+    if status == 0:
+        body = (folder / "answer").read_bytes()
+        return Outcome(fields=json.loads(output), body=body, status=200)
+    if "Unknown options" in error:
         return None
-    match = _CLI_ERROR.search(ended.stderr)
-    assert match, ended.stderr
+    match = _CLI_ERROR.search(error)
+    assert match, error
     return Outcome(code=match[1], message=match[2].strip(), is_cli=True)
 
 

@@ -10,6 +10,12 @@ from experiments.local.process import LocalEndpoint
 from tests.sdks import cases, clients, stub
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_closed() -> Iterator[None]:
+    yield
+    clients.close()
+
+
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tests.sdks import clients
 
 FILE = """
     name = "counted"
-    metrics_delay = "DELAY"
+    also = ["late.toml"]
+    metrics_delay = "0s"
     [variants.blue]
     instances = 2
     simulated = { constant = "5ms", workers = 4 }
@@ -40,30 +42,36 @@ FILE = """
     status = 415
     variant = "refusing"
     """
+LATE = """
+    name = "late"
+    metrics_delay = "1h"
+    [variants.AllTraffic]
+    simulated = { constant = "0s" }
+    """
 CALLS = {"blue": 6, "failing": 3, "refusing": 2}
 
 
-def serve(folder: Path, delay: str) -> LocalEndpoint:
-    (folder / "e.toml").write_text(FILE.replace("DELAY", delay))
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
+    folder = tmp_path_factory.mktemp("counted")
+    (folder / "e.toml").write_text(FILE)
+    (folder / "late.toml").write_text(LATE)
     running = process.start(folder / "e.toml")
-    runtime = clients.boto3_client(running, "sagemaker-runtime", ("local", "local"))
+    runtime = clients.boto3_client(running, "sagemaker-runtime")
     for variant, count in CALLS.items():
         for _ in range(count):
-            try:
-                answer = runtime.invoke_endpoint(
-                    EndpointName="counted", TargetVariant=variant, Body=b""
-                )
-            except runtime.exceptions.ModelError:
-                continue
-            answer["Body"].read()
+            with suppress(runtime.exceptions.ModelError):
+                runtime.invoke_endpoint(EndpointName="counted", TargetVariant=variant, Body=b"")
+    answer = runtime.invoke_endpoint(EndpointName="late", Body=b"")
+    assert answer["InvokedProductionVariant"] == "AllTraffic"
     with pytest.raises(runtime.exceptions.ValidationError, match="TargetModel does not go"):
         runtime.invoke_endpoint(
             EndpointName="counted", TargetVariant="blue", TargetModel="m", Body=b""
         )
-    runtime.close()
     give_up(running, "slow")
     time.sleep(1.1)  # what ended in a second is known when that is over
-    return running
+    yield running
+    running.stop()
 
 
 def give_up(running: LocalEndpoint, variant: str) -> None:
@@ -85,18 +93,9 @@ def give_up(running: LocalEndpoint, variant: str) -> None:
     client.close()
 
 
-@pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
-    running = serve(tmp_path_factory.mktemp("counted"), "0s")
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-def cloudwatch(counted: LocalEndpoint) -> Iterator[Any]:
-    client = clients.boto3_client(counted, "cloudwatch", ("local", "local"))
-    yield client
-    client.close()
+def cloudwatch(counted: LocalEndpoint) -> Any:
+    return clients.boto3_client(counted, "cloudwatch")
 
 
 def dimensions(variant: str | None) -> list[dict[str, str]]:
@@ -215,6 +214,14 @@ def test_a_metric_that_there_is_not_has_no_points(cloudwatch: Any, change: dict[
     assert answer["MetricDataResults"][0]["Values"] == []
 
 
+def test_each_query_is_of_the_endpoint_that_it_names(cloudwatch: Any) -> None:
+    queries = [query("Invocations", "Sum", None) | {"Id": name} for name in ("late", "counted")]
+    queries[0]["MetricStat"]["Metric"]["Dimensions"] = [{"Name": "EndpointName", "Value": "late"}]
+    answer = cloudwatch.get_metric_data(MetricDataQueries=queries, **span())["MetricDataResults"]
+    # What is late was called, too, and is too new to be published.
+    assert [(one["Id"], one["Values"]) for one in answer] == [("late", []), ("counted", [12])]
+
+
 def test_what_is_not_offered_is_said(cloudwatch: Any) -> None:
     def refused(**arguments: Any) -> Any:
         with pytest.raises(cloudwatch.exceptions.ClientError) as caught:
@@ -235,15 +242,6 @@ def test_what_is_not_offered_is_said(cloudwatch: Any) -> None:
     refused(MetricDataQueries=[query("ModelLatency", "Sum", "blue", 90)])
 
 
-def test_what_is_too_new_is_not_published_yet(tmp_path: Path) -> None:
-    running = serve(tmp_path, "1h")
-    client = clients.boto3_client(running, "cloudwatch", ("local", "local"))
-    answer = client.get_metric_data(MetricDataQueries=[query("Invocations", "Sum", None)], **span())
-    assert answer["MetricDataResults"][0]["Values"] == []
-    client.close()
-    running.stop()
-
-
 def plain(arguments: Any) -> str:
     return json.dumps(arguments, default=lambda at: at.isoformat())
 
@@ -258,16 +256,17 @@ STATISTICS: dict[str, Any] = {
 
 
 def test_the_aws_cli_reads_them(counted: LocalEndpoint) -> None:
-    def asked(operation: str, arguments: dict[str, Any]) -> Any:
-        ended = clients.command(
-            counted, "cloudwatch", operation, "--cli-input-json", plain({**arguments, **span()})
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-    data = asked("get-metric-data", {"MetricDataQueries": [query("Invocations", "Sum", None)]})
+    queries = {"MetricDataQueries": [query("Invocations", "Sum", None)]}
+    asked = {"get-metric-data": queries, "get-metric-statistics": STATISTICS}
+    said = clients.with_cli(
+        counted,
+        (
+            ["cloudwatch", operation, "--cli-input-json", plain({**arguments, **span()})]
+            for operation, arguments in asked.items()
+        ),
+    )
+    data, statistics = (json.loads(output or error) for _, output, error in said)
     assert data["MetricDataResults"][0]["Values"] == [12]
-    statistics = asked("get-metric-statistics", STATISTICS)
     assert statistics["Datapoints"][0]["Sum"] == pytest.approx(30_000)
 
 

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
 from tests.sdks import clients
+from tests.sdks.shapes import check
 
 FILE = """
     name = "moved"
+    also = ["deploying.toml"]
     metrics_delay = "0s"
     update_takes = "400ms"
     served_log = "served.csv"
@@ -41,6 +44,13 @@ FILE = """
     status = 503
     variant = "green"
     """
+DEPLOYING = """
+    name = "deploying"
+    pending = { config = "another" }
+    [variants.blue]
+    managed = { min = 2, max = 4 }
+    simulated = { constant = "0s" }
+    """
 START = datetime.now(UTC) - timedelta(minutes=5)
 Connect = Callable[..., Any]
 
@@ -49,57 +59,15 @@ Connect = Callable[..., Any]
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
     folder = tmp_path_factory.mktemp("moved")
     (folder / "e.toml").write_text(FILE)
+    (folder / "deploying.toml").write_text(DEPLOYING)
     running = process.start(folder / "e.toml", log_dir=folder)
     yield running
     running.stop()
 
 
 @pytest.fixture
-def connect(moved: LocalEndpoint) -> Iterator[Connect]:
-    made: list[Any] = []
-
-    def client(service: str, keys: tuple[str, str] = ("local", "local")) -> Any:
-        made.append(clients.boto3_client(moved, service, keys))
-        return made[-1]
-
-    yield client
-    for one in made:
-        one.close()
-
-
-def check(client: Any, operation: str, answer: Any) -> None:
-    """Hold an answer against the service model: its fields, and those it must have."""
-    given = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
-    _check(client.meta.service_model.operation_model(operation).output_shape, given, operation)
-
-
-def _check(shape: Any, value: Any, where: str) -> None:
-    if shape.type_name == "structure":
-        assert set(value) <= set(shape.members), where
-        assert set(shape.required_members) <= set(value), where
-        for name, one in value.items():
-            _check(shape.members[name], one, f"{where}.{name}")
-    elif shape.type_name == "list":
-        for one in value:
-            _check(shape.member, one, where)
-    elif shape.type_name == "map":
-        for key, one in value.items():
-            _check(shape.key, key, where)
-            _check(shape.value, one, f"{where}.{key}")
-    else:
-        assert type(value) in JSON_TYPES[shape.type_name], f"{where}: {value!r}"
-        assert not getattr(shape, "enum", []) or value in shape.enum, f"{where}: {value}"
-
-
-JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "long": (int,),
-    "float": (int, float),
-    "double": (int, float),
-    "timestamp": (int, float),
-    "boolean": (bool,),
-}
+def connect(moved: LocalEndpoint) -> Connect:
+    return partial(clients.boto3_client, moved)
 
 
 def invoke(client: Any, variant: str | None = None) -> str:
@@ -109,13 +77,12 @@ def invoke(client: Any, variant: str | None = None) -> str:
     return str(answer["InvokedProductionVariant"])
 
 
-def raw(moved: LocalEndpoint, target: str, arguments: dict[str, Any], service: str) -> Any:
+def raw(moved: LocalEndpoint, target: str, body: bytes, service: str) -> Any:
     """Call as botocore would, but read the JSON as it is: a parser drops what it does not know."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    body = json.dumps(arguments).encode()
     headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
     request = AWSRequest("POST", f"{moved.url}/", headers=headers, data=body)
     SigV4Auth(Credentials("local", "local"), service, moved.region).add_auth(request)
@@ -137,6 +104,8 @@ SAME = {"VariantName": "blue", "DesiredWeight": 1.0}
 READS = [
     ("sagemaker", "SageMaker", "DescribeEndpoint", {"EndpointName": "moved"}),
     ("sagemaker", "SageMaker", "DescribeEndpointConfig", {"EndpointConfigName": "moved"}),
+    ("sagemaker", "SageMaker", "DescribeEndpoint", {"EndpointName": "deploying"}),
+    ("sagemaker", "SageMaker", "DescribeEndpointConfig", {"EndpointConfigName": "deploying"}),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalableTargets", SCALED),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingPolicies", SCALED),
     ("application-autoscaling", "AnyScaleFrontendService", "DescribeScalingActivities", SCALED),
@@ -168,7 +137,7 @@ def test_every_field_is_one_of_the_service_model(
     invoke(connect("sagemaker-runtime"))
     time.sleep(0.01)  # for the metrics to have it
     wait_until_in_service(connect("sagemaker"))
-    answer = raw(moved, f"{prefix}.{operation}", arguments, service)
+    answer = raw(moved, f"{prefix}.{operation}", json.dumps(arguments).encode(), service)
     check(connect({"monitoring": "cloudwatch"}.get(service, service)), operation, answer)
     if service == "monitoring":
         assert answer.get("Datapoints") or answer["MetricDataResults"][0]["Values"]
@@ -178,8 +147,9 @@ def test_every_field_is_one_of_the_service_model(
 def test_a_time_that_is_none_is_a_validation_error(moved: LocalEndpoint, start: str) -> None:
     # -1e400 is written -Infinity, which is read as the same.
     arguments = {**SPAN, **NAMED, "Statistics": ["Sum"], "StartTime": json.loads(start)}
+    body = json.dumps(arguments).encode()
     with pytest.raises(urllib.error.HTTPError) as caught:
-        raw(moved, f"{CLOUDWATCH}.GetMetricStatistics", arguments, "monitoring")
+        raw(moved, f"{CLOUDWATCH}.GetMetricStatistics", body, "monitoring")
     with caught.value as answer:
         assert answer.code == 400
         assert json.loads(answer.read())["__type"] == "ValidationException"
@@ -216,6 +186,8 @@ def test_autoscaling_is_described_with_what_it_did(connect: Connect) -> None:
     other = {**SCALED, "ResourceId": "endpoint/moved/variant/green"}
     assert client.describe_scaling_policies(**other)["ScalingPolicies"] == []
     assert client.describe_scalable_targets(**SCALED, ResourceIds=["x"])["ScalableTargets"] == []
+    unscaled = {**SCALED, "ResourceId": "endpoint/deploying/variant/blue"}
+    assert client.describe_scaling_activities(**unscaled)["ScalingActivities"] == []
     with pytest.raises(client.exceptions.ValidationException):
         client.describe_scaling_policies(ServiceNamespace="ecs")
     stranger = connect("application-autoscaling", ("other", "other"))
@@ -234,6 +206,10 @@ def test_weights_and_instances_change_after_a_while_and_routing_follows(connect:
     answer = client.update_endpoint_weights_and_capacities(**arguments)
     assert answer["EndpointArn"] == "arn:aws:sagemaker:us-east-1:123456789012:endpoint/moved"
     during = client.describe_endpoint(EndpointName="moved")
+    config = client.describe_endpoint_config(EndpointConfigName="moved")
+    for blue, green in (during["ProductionVariants"], config["ProductionVariants"]):
+        assert blue["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+        assert "RoutingConfig" not in green  # what is not stated
     assert during["EndpointStatus"] == "Updating"
     weights = [(v["CurrentWeight"], v["DesiredWeight"]) for v in during["ProductionVariants"]]
     assert weights == [(1.0, 0.0), (0.0, 2.0)]
@@ -278,6 +254,21 @@ def test_what_cannot_be_is_refused(
     assert caught.value.response["Error"]["Code"] == code
 
 
+def test_a_pending_deployment_and_managed_scaling_are_described(connect: Connect) -> None:
+    client, name = connect("sagemaker"), {"EndpointName": "deploying"}
+    found = client.describe_endpoint(**name)
+    assert found["EndpointStatus"] == "Updating"
+    assert found["PendingDeploymentSummary"]["EndpointConfigName"] == "another"
+    (variant,) = found["ProductionVariants"]
+    scaling = {"Status": "ENABLED", "MinInstanceCount": 2, "MaxInstanceCount": 4}
+    assert variant["ManagedInstanceScaling"] == scaling
+    with pytest.raises(client.exceptions.ClientError, match="Cannot update in-progress endpoint"):
+        client.update_endpoint_weights_and_capacities(**name, DesiredWeightsAndCapacities=[SAME])
+    described = client.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+    assert described["EndpointConfigName"] == "deploying"
+    assert "PendingDeploymentSummary" not in client.describe_endpoint(EndpointName="moved")
+
+
 def test_an_endpoint_is_found_by_the_keys_of_its_account_only(connect: Connect) -> None:
     client = connect("sagemaker", ("other", "other"))
     with pytest.raises(client.exceptions.ClientError) as caught:
@@ -310,36 +301,22 @@ BLUE = '{"EndpointName": "moved", "DesiredWeightsAndCapacities": [{"VariantName"
         BLUE % '"DesiredWeight": 1e999',
     ],
 )  # fmt: skip
-def test_a_body_that_cannot_be_read_is_a_validation_error(connect: Connect, body: str) -> None:
-    client = connect("sagemaker")
-
-    def replace(params: dict[str, Any], **_: object) -> None:
-        params["body"] = body.encode()
-
-    client.meta.events.register("before-call.sagemaker", replace)
-    with pytest.raises(client.exceptions.ClientError) as caught:
-        client.update_endpoint_weights_and_capacities(
-            EndpointName="moved", DesiredWeightsAndCapacities=[{"VariantName": "blue"}]
-        )
-    assert caught.value.response["Error"]["Code"] == "ValidationException"
+def test_a_body_that_cannot_be_read_is_a_validation_error(moved: LocalEndpoint, body: str) -> None:
+    target = "SageMaker.UpdateEndpointWeightsAndCapacities"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        raw(moved, target, body.encode(), "sagemaker")
+    with caught.value as answer:
+        assert json.loads(answer.read())["__type"] == "ValidationException"
 
 
-@pytest.mark.parametrize(
-    ("service", "operation", "arguments", "key"),
-    [
-        ("sagemaker", "describe-endpoint", ["--endpoint-name", "moved"], "EndpointArn"),
-        (
-            "application-autoscaling",
-            "describe-scalable-targets",
-            ["--service-namespace", "sagemaker"],
-            "ScalableTargets",
-        ),
-        ("sts", "get-caller-identity", [], "Account"),
-    ],
-)
-def test_the_aws_cli_reads_it(
-    moved: LocalEndpoint, service: str, operation: str, arguments: list[str], key: str
-) -> None:
-    ended = clients.command(moved, service, operation, *arguments)
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)[key]
+def test_the_aws_cli_reads_it(moved: LocalEndpoint) -> None:
+    reads = {
+        "EndpointArn": ["sagemaker", "describe-endpoint", "--endpoint-name", "moved"],
+        "ScalableTargets": [
+            "application-autoscaling", "describe-scalable-targets",
+            "--service-namespace", "sagemaker",
+        ],
+        "Account": ["sts", "get-caller-identity"],
+    }  # fmt: skip
+    for key, (_, output, error) in zip(reads, clients.with_cli(moved, reads.values()), strict=True):
+        assert json.loads(output or error)[key]

@@ -10,7 +10,8 @@ from experiments.local.process import LocalEndpoint
 from tests.sdks import cases, clients
 from tests.sdks.cases import ALL, ERRORS, REQUEST, RESPONSE, Case
 
-CASES = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
+IN_THE_CLI = [name for name in ALL if not name.startswith("too long")]
+OFF_MS = [-360_000, 360_000]
 
 
 def model() -> Any:
@@ -27,15 +28,23 @@ def test_there_is_a_row_for_all_that_boto3_knows() -> None:
     assert {name for name in REQUEST if name != "Body"} == set(cases.TOO_LONG)
 
 
-@CASES
+@pytest.mark.parametrize("case", ALL.values(), ids=ALL)
 def test_boto3(every: LocalEndpoint, case: Case) -> None:
     outcome = clients.with_boto3(every, case)
     assert case.holds(outcome), outcome
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("too long")])
-def test_the_aws_cli(every: LocalEndpoint, name: str, tmp_path: Path) -> None:
-    outcome = clients.with_cli(every, ALL[name], tmp_path)
+@pytest.fixture(scope="module")
+def in_the_cli(every: LocalEndpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folders = {name: tmp_path_factory.mktemp("cli") for name in IN_THE_CLI}
+    calls = [clients.cli_call(ALL[name], folder) for name, folder in folders.items()]
+    said = clients.with_cli(every, calls)
+    return {name: (one, folders[name]) for name, one in zip(IN_THE_CLI, said, strict=True)}
+
+
+@pytest.mark.parametrize("name", IN_THE_CLI)
+def test_the_aws_cli(in_the_cli: dict[str, Any], name: str) -> None:
+    outcome = clients.cli_outcome(*in_the_cli[name])
     if outcome is None:
         assert "PrefixAwareId" in ALL[name].arguments  # the newest of the parameters
     else:
@@ -43,21 +52,21 @@ def test_the_aws_cli(every: LocalEndpoint, name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_javascript(every: LocalEndpoint) -> dict[str, Any]:
-    calls = [{"keys": case.keys, "call": case.call} for case in ALL.values()]
-    return dict(zip(ALL, clients.with_javascript(every, calls), strict=True))
+def in_javascript(every: LocalEndpoint) -> dict[Any, Any]:
+    calls: list[dict[str, Any]] = [{"keys": one.keys, "call": one.call} for one in ALL.values()]
+    calls += [{"offset": ms, "call": ALL["response Body"].call} for ms in OFF_MS]
+    return dict(zip([*ALL, *OFF_MS], clients.with_javascript(every, calls), strict=True))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_aws_sdk_for_javascript(in_javascript: dict[str, Any], name: str) -> None:
+def test_the_aws_sdk_for_javascript(in_javascript: dict[Any, Any], name: str) -> None:
     outcome = clients.outcome(in_javascript[name])
     assert ALL[name].holds(outcome), outcome
 
 
-@pytest.mark.parametrize("minutes", [-6, 6])
-def test_a_clock_that_is_off_is_refused_in_javascript(every: LocalEndpoint, minutes: int) -> None:
-    call = {"offset": minutes * 60_000, "call": {"EndpointName": cases.NAME, "Body": b"{}"}}
-    (said,) = clients.with_javascript(every, [call])
+@pytest.mark.parametrize("ms", OFF_MS)
+def test_a_clock_that_is_off_is_refused_in_javascript(in_javascript: Any, ms: int) -> None:
+    said = in_javascript[ms]
     assert (said["code"], said["status"]) == ("InvalidSignatureException", 403)
     assert "Signature" in said["message"]
 
@@ -69,11 +78,10 @@ def test_calls_of_one_prefix_go_to_one_instance(every: LocalEndpoint) -> None:
 
 def test_a_body_may_be_a_file(every: LocalEndpoint, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"in a file")
-    client = clients.boto3_client(every, "sagemaker-runtime", ("local", "local"))
+    client = clients.boto3_client(every, "sagemaker-runtime")
     with (tmp_path / "body").open("rb") as file:
         answer = client.invoke_endpoint(EndpointName=cases.NAME, Body=file)
     assert json.loads(answer["Body"].read())["body"] == "aW4gYSBmaWxl"
-    client.close()
 
 
 def test_a_container_hears_the_headers_of_the_api_and_no_others(every: LocalEndpoint) -> None:
@@ -102,7 +110,6 @@ def test_a_container_hears_the_headers_of_the_api_and_no_others(every: LocalEndp
 
 
 def test_an_asynchronous_call_is_said_not_to_be_offered(every: LocalEndpoint) -> None:
-    client = clients.boto3_client(every, "sagemaker-runtime", ("local", "local"))
+    client = clients.boto3_client(every, "sagemaker-runtime")
     with pytest.raises(client.exceptions.ClientError, match="InvokeEndpointAsync is not offered"):
         client.invoke_endpoint_async(EndpointName=cases.NAME, InputLocation="s3://a/b")
-    client.close()

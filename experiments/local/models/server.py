@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 import jmespath
 import numpy as np
@@ -23,7 +23,7 @@ from experiments.errors import AbreastError
 from experiments.local import http
 from experiments.local.http import Handler, Request, Response
 from experiments.local.models import digits
-from experiments.local.sessions import SESSION_ID, NotOpenError, Sessions
+from experiments.local.sessions import SESSION_ID, RefusedError, Sessions
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -32,12 +32,6 @@ _NICENESS = 10
 
 Rows = NDArray[np.float64]
 Predict = Callable[[Rows], NDArray[np.int64]]
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def application(predict: Predict, features: int) -> Handler:
@@ -65,10 +59,8 @@ def application(predict: Predict, features: int) -> Handler:
             wanted = _wanted(request.headers.get("accept"), kind)
             rows = _rows(kind, request.body, features)
             explains = _compiled(request.headers.get(_EXPLANATIONS))
-        except _RefusedError as refused:
+        except RefusedError as refused:
             return http.text(refused.status, str(refused))
-        except NotOpenError as error:
-            return http.text(400, str(error))
         ask = asyncio.get_running_loop().run_in_executor
         labels = await ask(worker, predict, rows)
         body = _written(wanted, labels)
@@ -83,7 +75,7 @@ def application(predict: Predict, features: int) -> Handler:
 def _media_type(value: str) -> str:
     kind = value.partition(";")[0].strip().lower()
     if kind not in (JSON, CSV):
-        raise _RefusedError(415, f'Content-Type is "{value}"; this model reads {JSON} and {CSV}.')
+        raise RefusedError(415, f'Content-Type is "{value}"; this model reads {JSON} and {CSV}.')
     return kind
 
 
@@ -96,7 +88,7 @@ def _wanted(accept: str | None, kind: str) -> str:
             return kind
         if wanted in (JSON, CSV):
             return wanted
-    raise _RefusedError(406, f'Accept is "{accept}"; this model writes {JSON} and {CSV}.')
+    raise RefusedError(406, f'Accept is "{accept}"; this model writes {JSON} and {CSV}.')
 
 
 def _rows(kind: str, body: bytes, features: int) -> Rows:
@@ -104,24 +96,20 @@ def _rows(kind: str, body: bytes, features: int) -> Rows:
         content = body.decode("utf-8")
         rows = _read_json(content) if kind == JSON else _read_csv(content)
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(400, f"The body cannot be read as {kind}: {error}") from None
+        raise RefusedError(400, f"The body cannot be read as {kind}: {error}") from None
     if rows.ndim != 2 or rows.shape[1] != features or not len(rows) or rows.dtype.kind not in "iuf":
-        raise _RefusedError(400, f"The body must hold rows of {features} numbers each.")
+        raise RefusedError(400, f"The body must hold rows of {features} numbers each.")
     values = rows.astype(np.float64)
     if not (np.abs(values) < np.finfo(np.float32).max).all():  # NaN is not, either
-        raise _RefusedError(400, "The body must hold numbers that a 32-bit float can hold.")
+        raise RefusedError(400, "The body must hold numbers that a 32-bit float can hold.")
     return values
 
 
 def _read_json(content: str) -> NDArray[Any]:
-    document = json.loads(content, parse_constant=_not_json)
+    document = json.loads(content)
     if not isinstance(document, dict) or "instances" not in document:
         raise ValueError('it must be an object with the key "instances".')
     return np.array(document["instances"])
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON.")
 
 
 def _read_csv(content: str) -> NDArray[Any]:
@@ -139,7 +127,7 @@ def _compiled(expression: str | None) -> Any:
     try:
         return None if expression is None else jmespath.compile(expression)
     except jmespath.exceptions.JMESPathError as error:
-        raise _RefusedError(400, f"EnableExplanations is not valid JMESPath: {error}") from None
+        raise RefusedError(400, f"EnableExplanations is not valid JMESPath: {error}") from None
 
 
 def _explained(
@@ -169,8 +157,8 @@ def _explained(
     ).encode()
 
 
-async def _serve(handler: Handler, port: int) -> None:
-    listener = http.listen("127.0.0.1", port)
+async def _serve(handler: Handler) -> None:
+    listener = http.listen("127.0.0.1", 0)
     async with http.serve(handler, listener):
         sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
         sys.stdout.flush()
@@ -181,7 +169,6 @@ def main() -> int:
     """Serve the model named on the command line until stdin ends; the exit status."""
     parser = argparse.ArgumentParser(description="Serve one of abreast's own models.")
     parser.add_argument("--model", required=True, choices=get_args(digits.ModelName))
-    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(message)s")
     child.end_with_parent()
@@ -191,7 +178,7 @@ def main() -> int:
     try:
         predict = digits.load(options.model).predict
         predict(np.zeros((1, digits.FEATURES)))  # the first prediction is slower than the others
-        http.run(_serve(application(predict, digits.FEATURES), options.port))
+        http.run(_serve(application(predict, digits.FEATURES)))
     except AbreastError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

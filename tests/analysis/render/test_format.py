@@ -12,37 +12,21 @@ from analysis.results.values import Estimate, Interval
 FINITE = st.floats(-1e12, 1e12)
 
 
-def interval(low, high):
-    return Interval(low=low, high=high, level=0.95)
-
-
 def estimate(value, low, high):
-    return Estimate(value=value, interval=interval(low, high), interval_90=interval(low, high))
+    interval = Interval(low=low, high=high, level=0.95)
+    return Estimate(value=value, interval=interval, interval_90=interval)
 
 
 @pytest.mark.parametrize(
     ("ms", "said"),
     [
-        (0.0, "0 ms"),
-        (-0.0, "0 ms"),
-        (0.0004, "0 ms"),
-        (0.0412, "0.041 ms"),
-        (0.9996, "1.00 ms"),
-        (1.5, "1.50 ms"),
-        (9.996, "10.0 ms"),
-        (41.14, "41.1 ms"),
-        (99.95, "100 ms"),
-        (151.4, "151 ms"),
-        (1234.4, "1,234 ms"),
-        (9999.4, "9,999 ms"),
-        (9999.6, "10.0 s"),
-        (12_345.0, "12.3 s"),
-        (1_234_567.0, "1,235 s"),
-        (None, "\u2013"),
-        (math.nan, "\u2013"),
-        (math.inf, "\u2013"),
+        (0.0, "0 ms"), (-0.0, "0 ms"), (0.0004, "0 ms"), (0.0412, "0.041 ms"),
+        (0.9996, "1.00 ms"), (1.5, "1.50 ms"), (9.996, "10.0 ms"), (41.14, "41.1 ms"),
+        (99.95, "100 ms"), (151.4, "151 ms"), (1234.4, "1,234 ms"), (9999.4, "9,999 ms"),
+        (9999.6, "10.0 s"), (12_345.0, "12.3 s"), (1_234_567.0, "1,235 s"),
+        (None, "\u2013"), (math.nan, "\u2013"), (math.inf, "\u2013"),
     ],
-)
+)  # fmt: skip
 def test_a_latency_has_three_digits_and_its_unit(ms, said):
     assert write.latency(ms) == said
 
@@ -57,76 +41,46 @@ def test_a_signed_latency_has_a_true_minus_and_no_signed_zero(ms, said):
 @pytest.mark.parametrize(
     ("share", "said"),
     [
-        (0, "0%"),
-        (1, "100%"),
-        (0.0002, "0.020%"),
-        (0.00417, "0.42%"),
-        (0.5, "50.0%"),
-        (0.984, "98.4%"),
-        (0.99971, "99.971%"),
-        (0.9999999, "99.999990%"),
-        (None, "\u2013"),
+        (0, "0%"), (1, "100%"), (0.0002, "0.020%"), (0.00417, "0.42%"), (0.5, "50.0%"),
+        (0.984, "98.4%"), (0.99971, "99.971%"), (0.9999999, "99.999990%"), (None, "\u2013"),
     ],
-)
+)  # fmt: skip
 def test_only_an_exact_share_is_nothing_or_all(share, said):
     assert write.share(share) == said
 
 
 @pytest.mark.parametrize(
-    ("made", "value", "bare", "full"),
+    ("ratio", "value", "bare", "full"),
     [
-        (
-            write.ratio_change(estimate(0.918, 0.899, 0.937)),
-            "\u22128.2%",
-            "\u221210.1 to \u22126.3",
-            "\u221210.1 to \u22126.3%",
-        ),
-        (
-            write.ratio_change(estimate(10.0, 9.5, 10.6)),
-            "+900%",
-            "+850 to +960",
-            "+850 to +960%",
-        ),
-        (write.ratio_change(estimate(1, 0.9998, 1.0002)), "0.00%", "\u22120.02 to +0.02", None),
-        (
-            write.ratio_change(estimate(1.03, None, 1.19)),
-            "+3.0%",
-            "unbounded to +19.0",
-            "unbounded to +19.0%",
-        ),
-        (
-            write.ratio_change(estimate(1.03, 0.956, None)),
-            "+3.0%",
-            "\u22124.4 to unbounded",
-            "\u22124.4% to unbounded",
-        ),
-        (write.ratio_change(estimate(1.03, None, None)), "+3.0%", "unbounded", "unbounded"),
-        (write.percent_change(0.2, None), "\u221280.0%", "\u2013", "\u2013"),
-        (write.percent_change(3.5, None), "+250%", "\u2013", "\u2013"),
-        (
-            write.ratio_change(estimate(1.03, -math.inf, math.inf)),
-            "+3.0%",
-            "unbounded",
-            "unbounded",
-        ),
-        (
-            write.points_change(estimate(0.0, -0.0003, 0.0003)),
-            "0.00 pp",
-            "\u22120.03 to +0.03",
-            "\u22120.03 to +0.03 pp",
-        ),
-        (
-            write.points_change(estimate(0.00001, 0.000005, 0.000012)),
-            "+0.0010 pp",
-            "+0.0005 to +0.0012",
-            None,
-        ),
+        ((0.918, 0.899, 0.937), "-8.2%", "-10.1 to -6.3", "-10.1 to -6.3%"),
+        ((10.0, 9.5, 10.6), "+900%", "+850 to +960", "+850 to +960%"),
+        ((1, 0.9998, 1.0002), "0.00%", "-0.02 to +0.02", "-0.02 to +0.02%"),
+        ((1.03, None, 1.19), "+3.0%", "unbounded to +19.0", "unbounded to +19.0%"),
+        ((1.03, 0.956, None), "+3.0%", "-4.4 to unbounded", "-4.4% to unbounded"),
+        ((1.03, None, None), "+3.0%", "unbounded", "unbounded"),
+        ((1.03, -math.inf, math.inf), "+3.0%", "unbounded", "unbounded"),
     ],
 )
-def test_a_change_and_its_interval_have_the_same_decimals(made, value, bare, full):
-    assert (made.value, made.interval) == (value, bare)
-    if full:
-        assert made.interval_unit == full
+def test_a_change_and_its_interval_have_the_same_decimals(ratio, value, bare, full):
+    made = write.ratio_change(estimate(*ratio))
+    assert [said.replace("\u2212", "-") for said in made] == [value, bare, full]
+
+
+@pytest.mark.parametrize(
+    ("points", "value", "bare"),
+    [
+        ((0.0, -0.0003, 0.0003), "0.00 pp", "-0.03 to +0.03"),
+        ((0.00001, 0.000005, 0.000012), "+0.0010 pp", "+0.0005 to +0.0012"),
+    ],
+)
+def test_a_difference_of_shares_is_in_points(points, value, bare):
+    made = write.points_change(estimate(*points))
+    assert [said.replace("\u2212", "-") for said in made] == [value, bare, f"{bare} pp"]
+
+
+def test_a_change_without_an_interval_is_a_value_alone():
+    assert write.percent_change(0.2, None) == ("\u221280.0%", "\u2013", "\u2013")
+    assert write.percent_change(3.5, None) == ("+250%", "\u2013", "\u2013")
 
 
 def test_a_change_that_is_not_known_is_none():
@@ -146,17 +100,10 @@ def test_a_p_value_is_never_nothing(p, said):
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0, "0 s"),
-        (4.5, "4.5 s"),
-        (30, "30 s"),
-        (59.7, "1 min"),
-        (125, "2 min 5 s"),
-        (600, "10 min"),
-        (3599.6, "1 h"),
-        (3900, "1 h 5 min"),
-        (None, "\u2013"),
+        (0, "0 s"), (4.5, "4.5 s"), (30, "30 s"), (59.7, "1 min"), (125, "2 min 5 s"),
+        (600, "10 min"), (3599.6, "1 h"), (3900, "1 h 5 min"), (None, "\u2013"),
     ],
-)
+)  # fmt: skip
 def test_a_duration_is_in_the_units_one_would_say(seconds, said):
     assert write.duration(seconds) == said
 
@@ -172,13 +119,10 @@ def test_a_rate_has_no_idle_zeros(rps, said):
 @pytest.mark.parametrize(
     ("unit", "margin", "said"),
     [
-        ("ms", 0.05, "±5%"),
-        ("ms", 0.075, "±7.5%"),
-        ("share", 0.005, "±0.5 pp"),
-        ("share", 0.001, "±0.1 pp"),
-        ("ms", None, None),
+        ("ms", 0.05, "±5%"), ("ms", 0.075, "±7.5%"), ("share", 0.005, "±0.5 pp"),
+        ("share", 0.001, "±0.1 pp"), ("ms", None, None),
     ],
-)
+)  # fmt: skip
 def test_a_margin_is_written_as_the_plan_has_it(unit, margin, said, reports):
     of = reports["slower"].differences[0]
     assert write.margin(replace(of, unit=unit, margin=margin)) == said

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from analysis.compare import Comparison
 from analysis.render import github, html, index, json, junit, markdown, text
 
 
@@ -32,6 +33,14 @@ def test_hostile_text_neither_controls_nor_floods(reports, tmp_path, name):
     assert max(map(len, re.findall("x+", made)), default=0) <= 2000
     if name in {"html", "index", "junit"}:
         assert not re.search(r"<script|<img src=x|\"\s*onerror", made)
+
+
+def test_a_notebook_has_the_page_in_a_frame_and_nothing_beside_it(reports):
+    (frame,) = re.findall("<[^>]*>", Comparison(report=reports["hostile"])._repr_html_())[:-1]
+    attributes = dict(re.findall(r'(\w+)="([^"]*)"', frame))
+    assert set(attributes) == {"srcdoc", "title", "style"}
+    assert "<script>" not in attributes["title"]
+    assert "&lt;h1&gt;&amp;lt;script&amp;gt;" in attributes["srcdoc"]
 
 
 def test_json_gives_hostile_text_back_as_it_was(reports):

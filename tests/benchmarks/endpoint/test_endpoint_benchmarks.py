@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.endpoint import signed, throughput, timing
 from experiments.local import sigv4
+from experiments.local.config import Key
 from experiments.local.http import Request
 
 SAID = """\
@@ -34,7 +35,8 @@ def test_the_message_is_signed_for_the_endpoint() -> None:
     headers = {name.lower(): value for name, value in (one.split(": ", 1) for one in lines)}
     sigv4.verify(
         Request(method=method, target=target, headers=headers, body=body),
-        sigv4.Credentials(access_key_id="local", secret_access_key="local", region="us-east-1"),
+        {"local": Key(secret_access_key="local", account="123456789012")},
+        region="us-east-1",
         service="sagemaker",
         now=datetime.now(UTC),
     )

@@ -146,3 +146,8 @@ def test_an_index_links_each_run_and_says_what_came_of_it(run):
     assert sorted(path.name for path in folder.iterdir()) == [
         "20260101-000000-old-1a2b", "<b>&run", "index.html"
     ]  # fmt: skip
+
+
+def test_the_error_rate_is_shown_as_guarded_whatever_the_plan_says() -> None:
+    words = ["show", "ab", "--set", 'compare.margins={ p50 = "5%" }']
+    assert "guarded    p50 ±5%, error_rate ±0.5 pp\n" in CliRunner().invoke(app, words).stdout

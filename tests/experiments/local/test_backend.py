@@ -5,7 +5,7 @@ from itertools import repeat
 import pytest
 
 from experiments.local import http
-from experiments.local.backend import Model, Simulated
+from experiments.local.backend import Asked, Model, Simulated
 from experiments.local.clock import Clock
 from experiments.local.http import Response
 from experiments.local.instance import Instance
@@ -18,7 +18,7 @@ def test_an_answer_takes_its_service_time_and_waits_for_a_worker() -> None:
 
         async def one() -> tuple[float, float, float]:
             at_s = clock.now_s()
-            reply = await queue.invoke({}, b"", at_s, 0.0)
+            reply = await queue.invoke(Asked(at_s=at_s))
             assert json.loads(reply.response.body) == {"predictions": [{"label": 0}]}
             return clock.now_s() - at_s, reply.wait_s, reply.service_s
 
@@ -44,7 +44,7 @@ def test_an_answer_in_real_time_is_due_when_it_is_in_virtual_time() -> None:
 
         async def one(at_s: float) -> tuple[float, float]:
             await clock.sleep_until(at_s)
-            reply = await served.invoke({}, b"", at_s, 0.0)
+            reply = await served.invoke(Asked(at_s=at_s))
             return at_s + reply.wait_s + reply.service_s, clock.now_s()
 
         return await asyncio.gather(*map(one, times_s))
@@ -61,7 +61,7 @@ def test_over_its_limit_it_is_a_timeout_at_the_limit_and_the_worker_stays_busy()
         instance = Instance(repeat(0.5))
         at_s = clock.now_s()
         with pytest.raises(TimeoutError):
-            await Simulated(instance, clock, 0.01).invoke({}, b"", at_s, 0.0)
+            await Simulated(instance, clock, 0.01).invoke(Asked(at_s=at_s))
         assert 0.01 <= clock.now_s() - at_s < 0.4
         assert instance.outstanding(clock.now_s()) == 1
 
@@ -73,13 +73,13 @@ def test_a_model_server_has_its_calls_counted_timed_and_limited() -> None:
         clock = Clock()
         asked = asyncio.Event()
 
-        async def ask(_headers: object, body: bytes, *, streamed: bool = False) -> Response:
+        async def ask(request: Asked) -> Response:
             asked.set()
-            await asyncio.sleep(0.02 if body == b"fast" else 20)
+            await asyncio.sleep(0.02 if request.body == b"fast" else 20)
             return http.text(200, "well")
 
         model = Model(ask, clock, 0.2)
-        call = asyncio.ensure_future(model.invoke({}, b"fast", clock.now_s(), 0.03))
+        call = asyncio.ensure_future(model.invoke(Asked({}, b"fast", clock.now_s(), 0.03)))
         await asked.wait()
         assert model.outstanding(0.0) == 1
         reply = await call
@@ -87,7 +87,7 @@ def test_a_model_server_has_its_calls_counted_timed_and_limited() -> None:
         assert (reply.response.body, reply.wait_s) == (b"well", 0.0)
         assert reply.service_s >= 0.049
         with pytest.raises(TimeoutError):
-            await model.invoke({}, b"slow", clock.now_s(), 0.0)
+            await model.invoke(Asked({}, b"slow", clock.now_s()))
         assert model.outstanding(0.0) == 0
 
     http.run(main())

@@ -3,6 +3,7 @@ import contextlib
 
 import pytest
 
+from experiments.local.backend import Asked
 from experiments.local.container import Container
 from experiments.local.http import Response
 
@@ -34,7 +35,7 @@ def against(*scripts: list[bytes]) -> tuple[list[Response | OSError], list[int]]
             for _ in range(3):
                 await asyncio.sleep(0.02)  # time for a closing to arrive
                 try:
-                    outcomes.append(await container.invoke({"accept": "x"}, b"body"))
+                    outcomes.append(await container.invoke(Asked({"accept": "x"}, b"body")))
                 except OSError as error:
                     outcomes.append(error)
         return outcomes
@@ -115,8 +116,8 @@ def test_a_cancelled_call_takes_its_connection_with_it() -> None:
             container = Container(*server.sockets[0].getsockname())
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
-                    await container.invoke({}, b"")
-            assert (await container.invoke({}, b"")).body == b"ok"
+                    await container.invoke(Asked())
+            assert (await container.invoke(Asked())).body == b"ok"
 
     asyncio.run(main())
     assert connections == 2
@@ -166,7 +167,7 @@ def streamed(*pieces: bytes, most: int | None = None) -> tuple[list[bytes | str]
         came: list[bytes | str] = []
         async with server, asyncio.timeout(20):
             for _ in range(2):
-                response = await container.invoke({}, b"body", streamed=True)
+                response = await container.invoke(Asked(body=b"body", streamed=True))
                 assert (response.status, response.body) == (200, b"")
                 assert response.stream is not None
                 try:

@@ -3,14 +3,9 @@
 import asyncio
 
 from experiments.local import http
-from experiments.local.backend import Simulated
 from experiments.local.clock import Clock
-from experiments.local.deployment import Deployment
-from experiments.local.fleet import Change
-from experiments.local.instance import simulated
-from experiments.local.routing import Router
-from experiments.local.served_log import ServedLog
-from tests.experiments.local.worlds import endpoint
+from experiments.local.fleet import Size
+from tests.experiments.local.worlds import deployed, endpoint
 
 ENDPOINT = endpoint(
     """
@@ -29,31 +24,36 @@ def test_autoscaling_waits_until_an_update_in_progress_has_settled() -> None:
     async def main() -> None:
         clock = Clock()
         clock.now_s()
-        backends = {
-            name: [Simulated(one, clock, 60.0) for one in instances]
-            for name, instances in simulated(ENDPOINT).items()
-        }
-        deployment = Deployment(
-            endpoint=ENDPOINT,
-            backends=backends,
-            router=Router(ENDPOINT, backends),
-            clock=clock,
-            served_log=ServedLog(None),
-        )
+        deployment = deployed(ENDPOINT, clock)
         fleet = deployment.fleet
-        deployment.update({"a": Change(weight=2.0)})
+        deployment.update({"a": Size(2.0, 1)})
         await deployment.scale()
         assert clock.now_s() >= 0.29
-        a, b = fleet.variants.values()
-        assert (a.current_weight, a.current_instances, a.desired_instances) == (2.0, 1, 2)
-        assert (b.current_instances, b.desired_instances) == (1, 2)  # both at one time
+        assert fleet.current == {"a": Size(2.0, 1), "b": Size(1.0, 1)}
+        assert fleet.desired == {"a": Size(2.0, 2), "b": Size(1.0, 2)}  # both at one time
         assert fleet.is_updating
         assert {one.ended_s for one in fleet.activities} == {None}
         while fleet.is_updating:
             await asyncio.sleep(0.01)
         assert clock.now_s() >= 0.59
-        assert (a.current_instances, b.current_instances) == (2, 2)
+        assert fleet.current == fleet.desired
         assert None not in {one.ended_s for one in fleet.activities}
+        clock.close()
+
+    http.run(main())
+
+
+def test_a_pending_deployment_is_told_at_its_times_and_asking_starts_none() -> None:
+    text = 'pending = { config = "b", for = "20ms" }\n[variants.a]\nsimulated = { constant = "0s" }'
+
+    async def main() -> None:
+        clock = Clock()
+        deployment = deployed(endpoint(text), clock)
+        await asyncio.sleep(0.03)
+        assert deployment.is_deploying()
+        assert clock.now_s() == 0.0
+        await clock.sleep_until(0.03)
+        assert not deployment.is_deploying()
         clock.close()
 
     http.run(main())

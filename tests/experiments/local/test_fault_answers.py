@@ -15,11 +15,6 @@ Connect = Callable[..., Any]
 
 PARAMETERS = {
     "model-error": 'kind = "model_error"\nstatus = 507',
-    "not-ready": 'kind = "service_error"\nstatus = 429',
-    "internal": 'kind = "service_error"\nstatus = 500',
-    "unavailable": 'kind = "service_error"\nstatus = 503',
-    "dependency": 'kind = "service_error"\nstatus = 530',
-    "throttle": 'kind = "throttle"\nabove = 0.001',
     "spike": 'kind = "spike"\ndelay = "120ms"',
     "timeout": 'kind = "spike"\ndelay = "10s"',
     "dead": 'kind = "dead_instance"',
@@ -86,31 +81,6 @@ def test_a_model_over_its_limit_has_the_original_status_0(invoke: Callable[..., 
     response = error_of(invoke, "timeout")
     assert 0.3 <= time.perf_counter() - began < 5
     assert (response["Error"]["Code"], response["OriginalStatusCode"]) == ("ModelError", 0)
-
-
-@pytest.mark.parametrize(
-    ("variant", "status", "code"),
-    [
-        ("not-ready", 429, "ModelNotReadyException"),
-        ("internal", 500, "InternalFailure"),
-        ("unavailable", 503, "ServiceUnavailable"),
-        ("dependency", 530, "InternalDependencyException"),
-    ],
-)
-def test_errors_of_the_service_have_their_status_and_code(
-    invoke: Callable[..., Any], variant: str, status: int, code: str
-) -> None:
-    response = error_of(invoke, variant)
-    assert response["ResponseMetadata"]["HTTPStatusCode"] == status
-    assert response["Error"]["Code"] == code
-
-
-def test_a_throttled_call_is_400_without_a_message(invoke: Callable[..., Any]) -> None:
-    invoke("throttle")["Body"].read()
-    response = error_of(invoke, "throttle")
-    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert response["Error"]["Code"] == "ThrottlingException"
-    assert response["Error"]["Message"] is None
 
 
 def test_a_spike_makes_the_answer_late(invoke: Callable[..., Any]) -> None:

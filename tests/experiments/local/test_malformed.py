@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.local import http
-from experiments.local.backend import Simulated
 from experiments.local.clock import Clock
-from experiments.local.deployment import Deployment
-from experiments.local.instance import simulated
-from experiments.local.routing import Router
-from experiments.local.served_log import ServedLog
 from experiments.local.server import application
-from tests.experiments.local.worlds import endpoint, signed
+from tests.experiments.local.worlds import deployed, endpoint, signed
 
 ENDPOINT = endpoint('[variants.a]\nsimulated = { constant = "0s" }')
 HEADER_NAMES = [
@@ -58,19 +53,8 @@ class Served:
         return self._runner.run(self._answers(message))
 
     async def open(self) -> None:
-        clock = Clock()
-        backends = {
-            name: [Simulated(one, clock, 60.0) for one in instances]
-            for name, instances in simulated(ENDPOINT).items()
-        }
-        deployment = Deployment(
-            endpoint=ENDPOINT,
-            backends=backends,
-            router=Router(ENDPOINT, backends),
-            clock=clock,
-            served_log=ServedLog(None),
-        )
-        self._clock = clock
+        self._clock = Clock()
+        deployment = deployed(ENDPOINT, self._clock)
         self._listener = http.listen("127.0.0.1", 0)
         self._serving = http.serve(application(deployment), self._listener)
         await self._serving.__aenter__()

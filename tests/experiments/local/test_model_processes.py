@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from experiments.local import http, model_processes
+from experiments.local.backend import Asked
 from experiments.local.model_processes import LONGEST_PAUSE_S, ModelProcess, next_pause_s
 
-BODY = json.dumps({"instances": [[0] * 64]}).encode()
-HEADERS = {"content-type": "application/json"}
+ASKED = Asked({"content-type": "application/json"}, json.dumps({"instances": [[0] * 64]}).encode())
 
 
 def test_the_pause_doubles_up_to_its_longest_and_begins_anew_after_a_steady_time() -> None:
@@ -29,7 +29,7 @@ async def answers_again(server: ModelProcess) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            assert (await server.invoke(HEADERS, BODY)).status == 200
+            assert (await server.invoke(ASKED)).status == 200
         except OSError:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
@@ -43,36 +43,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_model_that_dies_is_started_again_and_says_so_meanwhile(
+def test_a_model_that_dies_is_started_again_until_it_answers_and_says_so_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(model_processes, "FIRST_PAUSE_S", 0.1)
-
-    async def main() -> None:
-        async with model_processes.started({"m-1": "digits-svm"}, tmp_path) as servers:
-            server = servers["m-1"]
-            assert (await server.invoke(HEADERS, BODY)).status == 200
-            assert server.process is not None
-            first = server.process.pid
-            os.kill(first, signal.SIGKILL)
-            await server.process.wait()
-            await asyncio.sleep(0.02)
-            with pytest.raises(ConnectionError, match="is being started again"):
-                await server.invoke(HEADERS, BODY)
-            await answers_again(server)
-            assert server.process.pid != first
-
-    http.run(main())
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert "m-1 ended with exit code -9; it is started again in 0.1 s" in said
-    assert str(tmp_path / "m-1.log") in said
-
-
-@pytest.mark.usefixtures("cache")
-def test_a_restart_that_fails_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(model_processes, "FIRST_PAUSE_S", 0.05)
     speaks_nonsense = tmp_path / "python"
     speaks_nonsense.write_text("#!/bin/sh\necho nonsense\nexec sleep 60\n")
     speaks_nonsense.chmod(0o755)
@@ -86,15 +60,22 @@ def test_a_restart_that_fails_is_tried_again(
     async def main() -> None:
         python = sys.executable
         async with model_processes.started({"m-1": "digits-svm"}, tmp_path) as servers:
-            process = servers["m-1"].process
-            assert process is not None
-            process.kill()
+            server = servers["m-1"]
+            assert (await server.invoke(ASKED)).status == 200
+            first = server.process.pid
+            os.kill(first, signal.SIGKILL)
             await fails(tmp_path / "none", "again failed: [Errno 2]")
+            with pytest.raises(ConnectionError, match="is being started again"):
+                await server.invoke(ASKED)
             await fails(speaks_nonsense, "again failed: Expecting value")
             monkeypatch.setattr(sys, "executable", python)
-            await answers_again(servers["m-1"])
+            await answers_again(server)
+            assert server.process.pid != first
 
     http.run(main())
+    said = caplog.records[0].getMessage()
+    assert "m-1 ended with exit code -9; it is started again in 0.1 s" in said
+    assert str(tmp_path / "m-1.log") in said
 
 
 @pytest.mark.usefixtures("cache")
@@ -106,7 +87,6 @@ def test_a_model_that_does_not_heed_sigterm_is_killed(
     async def main() -> int | None:
         async with model_processes.started({"m-1": "digits-svm"}, tmp_path) as servers:
             process = servers["m-1"].process
-        assert process is not None
         return process.returncode
 
     heeded = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a child inherits from asyncio

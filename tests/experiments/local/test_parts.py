@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from experiments.local import http
-from experiments.local.backend import Simulated
+from experiments.local.backend import Asked, Simulated
 from experiments.local.clock import Clock
 from experiments.local.instance import Instance
 from experiments.local.parts import TARGET_MODEL, Parts
@@ -22,7 +22,7 @@ def parts(clock: Clock, loads_s: dict[str, float], limit_s: float = 60.0) -> Par
 async def ask(of: Parts, clock: Clock, name: str) -> Any:
     """The reply, or the status of the error."""
     try:
-        return await of.invoke({TARGET_MODEL: name}, b"", clock.now_s(), 0.0)
+        return await of.invoke(Asked({TARGET_MODEL: name}, b"", clock.now_s()))
     except ServiceError as error:
         return error.status
 
@@ -63,7 +63,7 @@ def test_what_there_is_not_is_refused(headers: dict[str, str]) -> None:
         clock = Clock()
         of = parts(clock, {"a": 0.0, "b": 0.0})
         with pytest.raises(ServiceError, match="TargetModel must be one of a, b") as caught:
-            await of.invoke(headers, b"", clock.now_s(), 0.0)
+            await of.invoke(Asked(headers, b"", clock.now_s()))
         assert caught.value.code == "ValidationError"
         assert of.outstanding(clock.now_s()) == 0
 

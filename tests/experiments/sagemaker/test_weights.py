@@ -69,13 +69,18 @@ def held(folder: RunFolder, plan: Plan, there: World) -> None:
     weights.await_set(folder, str)
 
 
+def described_as_before(folder: RunFolder, plan: Plan, there: World) -> None:
+    held(folder, plan, there)
+    update(there, BEFORE)  # which a DescribeEndpoint of before the run would say, too
+
+
 def asked_back(folder: RunFolder, plan: Plan, there: World) -> None:
     held(folder, plan, there)
     journals.write(folder, replace(journals.read(folder), state="restoring"))
     weights._update(there.client("sagemaker"), "shop", BEFORE)
 
 
-@pytest.mark.parametrize("moment", [only_written, asked, held, asked_back])
+@pytest.mark.parametrize("moment", [only_written, asked, held, described_as_before, asked_back])
 def test_weights_are_put_back_from_every_moment_of_a_change(
     moment: Callable[..., None], folder: RunFolder, plan: Plan, there: World
 ) -> None:

@@ -50,6 +50,19 @@ def test_it_waits_as_long_as_it_is_told_to() -> None:
     assert feed(guard(slo), 0.5, range(10, 30))[0] == 25
 
 
+def test_what_several_workers_miss_is_counted_together() -> None:
+    # Each has missed 62 of the 120 that may.
+    workers, master = [guard(), guard()], guard()
+    assert [feed(each, 0.0625, range(10, 20)) for each in workers] == [[], []]
+    master.set_counts([workers[0].counts])
+    assert master.lost(20.0) is None
+    master.set_counts([each.counts for each in workers])
+    lost = master.lost(20.0)
+    assert lost is not None
+    assert lost[0].arm == "current"
+    assert "124 of 2,000 requests to current missed 100 ms" in lost[1]
+
+
 def test_a_limit_that_the_rest_can_still_mend_is_not_lost() -> None:
     assert feed(guard(), 0.02, range(10, 70)) == []
 

@@ -78,7 +78,6 @@ def test_connections_that_were_opened_are_counted(health: Health) -> None:
     for new in (True, True, False, None):
         health.note_end(record(0, "a", 1.0, 5.0, new_connection=new))
     health.note_end(record(1, "a", 1.0, 5.0, new_connection=True, outcome="timeout"))
-    health.note_end(record(2, "a", 1.0, 5.0, new_connection=True, outcome="dropped"))
     health.note_connection(2_000_000)
     health.note_connection(1_500_000)
     found = row(health)

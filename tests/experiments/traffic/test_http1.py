@@ -196,15 +196,16 @@ def test_the_time_limit_counts_from_the_last_byte() -> None:
     with connected(timeout_s=0.5) as (connection, theirs):
 
         def trickle() -> None:
-            for byte in HEAD + b"Content-Length: 0\r\n\r\n":
-                theirs.send(bytes([byte]))
-                gevent.sleep(0.03)
+            raw = HEAD + b"Content-Length: 0\r\n\r\n"
+            for start in range(0, len(raw), 6):
+                theirs.send(raw[start : start + 6])
+                gevent.sleep(0.1)
 
         gevent.spawn(trickle)
         began = time.perf_counter()
         assert exchange(connection).status == 200
-        assert time.perf_counter() - began > 0.6
-        gevent.sleep(0.7)  # and not while nothing is asked
+        assert time.perf_counter() - began > 0.5
+        gevent.sleep(0.6)  # and not while nothing is asked
         theirs.send(HEAD + b"Content-Length: 0\r\n\r\n")
         assert exchange(connection).status == 200
 

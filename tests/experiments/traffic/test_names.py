@@ -5,21 +5,22 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import gevent
 import pytest
 
-from experiments.tables import Endpoint
-from experiments.traffic.fast import fast_transport
+from experiments.traffic.sockets import connect
 from tests.experiments.traffic.peer import OK, serving_at
+from tests.experiments.traffic.transports import CALL, fast_at
 
 # A transport keeps its connections, and goes with them.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning",
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-)
-CALL: dict[str, Any] = {"EndpointName": "digits", "Body": b"{}"}
+pytestmark = [
+    pytest.mark.usefixtures("aws_environment"),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed <s:ResourceWarning",
+        "ignore:Exception ignored in. <s:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 
 
 @contextmanager
@@ -55,12 +56,6 @@ def test_a_new_connection_follows_the_name_to_another_address(
 ) -> None:
     from gevent.resolver.ares import Resolver
 
-    for name in ("AWS_PROFILE", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
     def once(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(OK)
         return len(here.requests) < 2  # the second request is the last of its connection
@@ -73,9 +68,7 @@ def test_a_new_connection_follows_the_name_to_another_address(
     ):
         resolver = Resolver(servers="127.0.0.1", udp_port=port, tcp_port=port)
         monkeypatch.setattr(gevent.get_hub(), "resolver", resolver)
-        url = f"http://moving.example:{here.port}"
-        transport = fast_transport(Endpoint(name="digits", target=url))
-        assert callable(transport), transport
+        transport = fast_at(f"http://moving.example:{here.port}")
         assert transport(CALL).outcome == "ok"
         address["A"] = "127.0.0.2"
         assert not transport(CALL).new_connection  # one that is kept stays where it is
@@ -84,3 +77,16 @@ def test_a_new_connection_follows_the_name_to_another_address(
         assert (moved.outcome, moved.new_connection) == ("ok", True)
         resolver.close()
     assert (len(here.requests), len(there.requests)) == (2, 1)
+
+
+def test_a_name_server_that_says_nothing_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gevent.resolver.ares import Resolver
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        resolver = Resolver(servers="127.0.0.1", udp_port=port, tcp_port=port, timeout=30)
+        monkeypatch.setattr(gevent.get_hub(), "resolver", resolver)
+        with gevent.Timeout(10), pytest.raises(TimeoutError):
+            connect("silent.example", 80, None, within_s=0.1, timeout_s=1)
+        resolver.close()

@@ -103,6 +103,11 @@ def test_the_first_flush_imports_nothing(tmp_path: Path) -> None:
     assert ended.stdout == "[]\n"
 
 
+def test_a_locustfile_may_use_pandas() -> None:
+    code = "from experiments.traffic import EndpointUser; import pandas; print(pandas.array([1]))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_a_slice_is_a_batch_and_an_empty_flush_is_none(tmp_path: Path) -> None:
     recorder = numbers(tmp_path / "r.arrows", range(2 * SLICE_ROWS + 1))
     recorder.flush()

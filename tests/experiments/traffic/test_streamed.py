@@ -14,15 +14,18 @@ from botocore.exceptions import EventStreamError
 from experiments.invocation import STREAM
 from experiments.local import eventstream, process
 from experiments.sagemaker import invoke
-from experiments.sagemaker.invoke import Reply, Transport, boto3_transport
-from experiments.tables import Endpoint
-from experiments.traffic.fast import fast_transport
+from experiments.sagemaker.invoke import Reply
+from tests.experiments.traffic.conftest import Scripted
 from tests.experiments.traffic.peer import saying, serving
+from tests.experiments.traffic.transports import CALL, Both, both_at, fast_at
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning",
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.usefixtures("aws_environment"),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed <s:ResourceWarning",
+        "ignore:Exception ignored in. <s:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 FILE = """
     name = "digits"
     model_timeout = "200ms"
@@ -71,34 +74,16 @@ CONTRACT: dict[str, tuple[str, int | None, int | None]] = {
     "no-such-variant": ("validation", 400, None),
 }
 """Of each variant the outcome, the status and, where it does not hang on timing, the parts."""
-CALL: dict[str, Any] = {"EndpointName": "digits", "Body": b"{}"}
 HIDDEN = {
     "sent_ns", "ended_ns", "connect_ns", "new_connection", "answer", "exception",
     "request_id",
 }  # fmt: skip
 
 
-def both(url: str) -> list[Transport]:
-    made = fast_transport(Endpoint(name="digits", target=url))
-    assert callable(made), made
-    return [boto3_transport(Endpoint(name="digits", target=url), 1), made]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "HTTP_PROXY", "http_proxy"):
-            patch.delenv(name, raising=False)
-        patch.setenv("AWS_ACCESS_KEY_ID", "local")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield
-
-
 @pytest.fixture(scope="module")
 def transports(
-    _environment: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Transport]]:
+    aws_environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
     """Through boto3 and fast, to an endpoint with a variant for each way a stream can end."""
     text = textwrap.dedent(FILE)
     for variant, fault in FAULTS.items():
@@ -107,7 +92,9 @@ def transports(
     file = tmp_path_factory.mktemp("streams") / "digits.endpoint.toml"
     file.write_text(text)
     running = process.start(file)
-    yield both(running.url)
+    aws_environment.setenv("AWS_ACCESS_KEY_ID", running.access_key_id)
+    aws_environment.setenv("AWS_SECRET_ACCESS_KEY", running.secret_access_key)
+    yield both_at(running.url)
     running.stop()
 
 
@@ -122,9 +109,7 @@ def told(reply: Reply) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", CONTRACT)
-def test_a_stream_comes_to_the_same_on_both_transports(
-    transports: list[Transport], variant: str
-) -> None:
+def test_a_stream_comes_to_the_same_on_both_transports(transports: Both, variant: str) -> None:
     outcome, status, parts = CONTRACT[variant]
     for transport in transports if variant == "throttled" else []:
         transport(CALL | {"TargetVariant": variant}, STREAM)  # what a quiet time lets through
@@ -145,9 +130,7 @@ def test_a_stream_comes_to_the_same_on_both_transports(
         )
 
 
-def test_parts_are_stamped_as_they_come(
-    transports: list[Transport],
-) -> None:
+def test_parts_are_stamped_as_they_come(transports: Both) -> None:
     for transport in transports:
         transport(CALL, STREAM)
         reply = transport(CALL, STREAM)
@@ -161,9 +144,7 @@ def test_parts_are_stamped_as_they_come(
         assert 15 < (reply.longest_gap_ns or 0) / 1e6 < whole_ms - first_ms
 
 
-def test_a_locustfile_has_the_events_that_came_and_the_error_after_them(
-    transports: list[Transport],
-) -> None:
+def test_a_locustfile_has_the_events_that_came_and_the_error_after_them(transports: Both) -> None:
     for transport in transports:
         good = transport(CALL, STREAM)
         broken = transport(CALL | {"TargetVariant": "model-stream-error"}, STREAM)
@@ -186,7 +167,7 @@ def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + framed + end
 
 
-def test_parts_need_not_fit_chunks_and_their_checksums_are_checked() -> None:
+def test_parts_need_not_fit_chunks_and_their_checksums_are_checked(scripted: Scripted) -> None:
     whole = eventstream.part(b"one ") + eventstream.part(b"two")
     spoilt = whole[:-3] + b"\0\0\0"
     cases = {
@@ -194,14 +175,12 @@ def test_parts_need_not_fit_chunks_and_their_checksums_are_checked() -> None:
         "connection": chunked(spoilt),
     }
     for outcome, raw in cases.items():
-        with serving(saying(raw)) as peer:
-            for transport in both(peer.url):
-                reply = transport(CALL, STREAM)
-                assert (reply.outcome, reply.http_status) == (outcome, 200), reply.error
-                assert reply.body == (b"one two" if outcome == "ok" else None)
-    with serving(saying(chunked(whole))) as peer:  # several in one piece came at once
-        for transport in both(peer.url):
-            assert transport(CALL, STREAM).longest_gap_ns is not None
+        for transport in scripted.says(raw):
+            reply = transport(CALL, STREAM)
+            assert (reply.outcome, reply.http_status) == (outcome, 200), reply.error
+            assert reply.body == (b"one two" if outcome == "ok" else None)
+    for transport in scripted.says(chunked(whole)):  # several in one piece came at once
+        assert transport(CALL, STREAM).longest_gap_ns is not None
 
 
 def message(headers: bytes, payload: bytes = b"") -> bytes:
@@ -229,10 +208,10 @@ _KIND = header(b":exception-type", b"ModelStreamError")
     ids=["header name", "header type", "no UTF-8", "cut in its lengths", "cut at its end"],
 )
 def test_a_malformed_event_is_a_failure_after_the_parts_before_it(
-    outcome: str, second: bytes
+    outcome: str, second: bytes, scripted: Scripted
 ) -> None:
-    with serving(saying(chunked(eventstream.part(b"one"), second))) as peer:
-        theirs, ours = (transport(CALL, STREAM) for transport in both(peer.url))
+    transports = scripted.says(chunked(eventstream.part(b"one"), second))
+    theirs, ours = (transport(CALL, STREAM) for transport in transports)
     assert (ours.outcome, ours.http_status, ours.parts) == (outcome, 200, (b"one",))
     assert told(ours) == told(theirs)
 
@@ -253,7 +232,7 @@ def test_a_part_is_stamped_when_it_came_however_the_answer_is_framed(framed: str
         return framed != "closed"
 
     with serving(script) as peer:
-        reply = both(peer.url)[1](CALL, STREAM)
+        reply = fast_at(peer.url)(CALL, STREAM)
     assert reply.outcome == "ok"
     assert (reply.longest_gap_ns or 0) > 90e6
     assert reply.ended_ns - (reply.first_byte_ns or 0) > 90e6
@@ -263,18 +242,27 @@ def test_a_stream_that_stops_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(invoke, "READ_TIMEOUT_S", 0.2)
     raw = chunked(eventstream.part(b"one"), end=b"")
     with serving(saying(raw)) as peer:
-        theirs, ours = (transport(CALL, STREAM) for transport in both(peer.url))
+        theirs, ours = (transport(CALL, STREAM) for transport in both_at(peer.url))
     assert (ours.outcome, ours.parts) == (theirs.outcome, theirs.parts) == ("timeout", (b"one",))
     assert ours.first_byte_ns is not None
     with serving(saying(raw[:20])) as peer:
-        theirs, ours = (transport(CALL, STREAM) for transport in both(peer.url))
+        theirs, ours = (transport(CALL, STREAM) for transport in both_at(peer.url))
     assert (ours.outcome, ours.first_byte_ns) == ("timeout", None)
     assert told(ours) == told(theirs)
 
 
-def test_an_empty_stream_has_no_first_byte() -> None:
-    with serving(saying(chunked())) as peer:
-        for transport in both(peer.url):
-            reply = transport(CALL, STREAM)
-            assert (reply.outcome, reply.body, reply.parts) == ("ok", b"", ())
-            assert reply.first_byte_ns is None
+def test_a_stream_that_is_shorter_than_it_says_is_a_failure_of_the_connection(
+    scripted: Scripted,
+) -> None:
+    one = eventstream.part(b"one")
+    raw = f"HTTP/1.1 200 OK\r\nContent-Length: {2 * len(one)}\r\n\r\n".encode() + one
+    theirs, ours = (transport(CALL, STREAM) for transport in scripted.says(raw, close=True))
+    assert (ours.outcome, ours.http_status, ours.parts) == ("connection", 200, (b"one",))
+    assert told(ours) == told(theirs)
+
+
+def test_an_empty_stream_has_no_first_byte(scripted: Scripted) -> None:
+    for transport in scripted.says(chunked()):
+        reply = transport(CALL, STREAM)
+        assert (reply.outcome, reply.body, reply.parts) == ("ok", b"", ())
+        assert reply.first_byte_ns is None

@@ -6,15 +6,15 @@ import sys
 TELLING = """
 import os, posix, time
 from types import SimpleNamespace
-from experiments.traffic import control
+from experiments.traffic import telling
 
 read_fd, write_fd = os.pipe()
 options = SimpleNamespace(progress_fd=write_fd)
-control._TELLING_S = 0.3
+telling._TELLING_S = 0.3
 
 def took(kind):
     began_s = time.monotonic()
-    control.tell(options, {"kind": kind, "text": "x" * 500})
+    telling.tell(options, {"kind": kind, "text": "x" * 500})
     return time.monotonic() - began_s
 
 assert max(took("progress") for _ in range(1000)) < 0.2
@@ -26,8 +26,8 @@ posix.close(read_fd)  # gevent closes later
 took("progress")
 assert options.progress_fd == -1
 os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
-control.say("there is no room for this")
-control.give_up(options, OSError(28, "No space left on device", "somewhere"))
+telling.say("there is no room for this")
+telling.give_up(options, OSError(28, "No space left on device", "somewhere"))
 """
 
 
