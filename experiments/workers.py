@@ -132,8 +132,8 @@ def _why_it_ended(number: int, code: int, log: Path) -> Exception:
     said = f"The end of its log:\n{tail}" if tail else "Its log is empty."
     if code < 0:
         return AbreastError(
-            f"Worker {number} of --processes was killed by {child.killer(code)} before the run began, and so "
-            f"nothing was sent. {said}",
+            f"Worker {number} of --processes was killed by {child.killer(code)} before the run "
+            f"began, and so nothing was sent. {said}",
             "Look for what killed it, such as a lack of memory (dmesg), and start the run again.",
         )
     ended = f"Worker {number} of --processes ended before the run began, with exit code {code}."
