@@ -131,8 +131,12 @@ def _each_second(run: Run, column: str) -> "pd.Series[float]":
     """Give what is known of the generator in the measured phase; a row is of the second before."""
     if column not in run.health:
         return pd.Series(dtype=float)
+    end_s = run.end_s
+    if run.manifest["ended_as"] != "complete" and run.decided is None:
+        # What was due before it stopped may have left and ended much later.
+        end_s = max(end_s, float(run.requests["ended_ms"].max()) / 1e3 + 1)
     known: pd.Series[float] = run.health.loc[
-        run.health["second"].between(run.start_s, run.end_s), column
+        run.health["second"].between(run.start_s, end_s), column
     ].dropna()
     return known
 

@@ -144,6 +144,16 @@ def test_what_held_up_the_warm_up_is_cut_with_it(tmp_path: Path) -> None:
     assert generator(tmp_path / "run", change).state == "ok"
 
 
+def test_a_run_that_was_stopped_at_once_is_held_to_the_seconds_in_which_it_still_sent(
+    tmp_path: Path,
+) -> None:
+    """Of what was due in 0.3 s the last left 3 s later, from a generator without a CPU to spare."""
+    late = [row for row in steady() if row.scheduled_ns < 10_300_000_000]
+    late[-1] = late[-1]._replace(ended_ns=13_300_000_000)
+    change = {"cpu": dict.fromkeys(range(11, 15), 0.99)}
+    assert generator(tmp_path / "run", change, late, ended_as="stopped").state == "warn"
+
+
 def test_each_finding_of_the_generator_is_said_and_the_worst_counts(tmp_path: Path) -> None:
     change = {"gc_pause_ms": {60: 61.0}, "loop_lag_max_ms": {61: 300.0}}
     both = generator(tmp_path / "warn", change)
