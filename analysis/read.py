@@ -127,6 +127,8 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
         plan = Plan.model_validate(manifest["plan"])
         if columns is not None and plan.is_streamed:
             columns = (*columns, *_OF_STREAMS)
+        if columns is not None and plan.traffic.routing == "weighted":
+            columns = (*columns, "in_session")
         requests = _frame(*_records(folder, columns))
         health = _health(folder)
         labels = _labels(folder)

@@ -122,25 +122,23 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
 
 def _split(run: Run, rows: pd.DataFrame) -> Check:
     title = "Traffic split"
-    if session := run.plan.request.session_id:
-        said = "not tested: " + (
-            "calls of a session stay where it was opened, whatever the weights"
-            if session == "NEW_SESSION" or "{" in session
-            else "request.session_id puts every request into one session, which one place holds"
-        )
-        hint = "Leave request.session_id out, and the split is tested."
+    in_session = rows["in_session"].to_numpy()
+    if in_session.all() and len(rows):
+        said = "not tested: every call went into a session that was open, and stays where that is"
+        hint = 'Open sessions in the run (session_id = "NEW_SESSION"): each counts once.'
         return Check("split", title, "warn", said, hint)
-    served = rows["variant_invoked"].value_counts()
+    served = rows.loc[~in_session, "variant_invoked"].value_counts()
     weights = {run.plan.variant_of(name) or name: a.share for name, a in run.plan.arms.items()}
     split = traffic_split({str(k): int(v) for k, v in served.items()}, weights)
     step = None
     if split.state == "mismatch":
         step = "Check the weights that were in force (DescribeEndpoint), and for lost requests."
-        if "locustfile" in run.manifest:
-            step += " Where the locustfile sends SessionId, this says nothing: sessions stick."
     is_open = split.state == "untested" and len(run.plan.arms) > 1
     state: State = "fail" if split.state == "mismatch" else "warn" if is_open else "ok"
-    return Check("split", title, state, split.finding, step)
+    finding = split.finding
+    if in_session.any():
+        finding += f"; {count(int(in_session.sum()))} calls into open sessions are not counted"
+    return Check("split", title, state, finding, step)
 
 
 def _pinning(run: Run, rows: pd.DataFrame) -> Check:

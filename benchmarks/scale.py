@@ -63,7 +63,7 @@ def write_run(parent: Path, rows: int, seed: int = 1) -> Path:
         "prediction": _texts([str(label) for label in range(10)], rng.integers(0, 10, len(due_s))),
         "retries": np.zeros(len(due_s), int), "new_connection": np.zeros(len(due_s), bool),
         "slots_busy": np.zeros(len(due_s), int), "worker": np.zeros(len(due_s), int),
-        "slot": np.zeros(len(due_s), int),
+        "slot": np.zeros(len(due_s), int), "in_session": np.zeros(len(due_s), bool),
     }  # fmt: skip
     columns = [
         pa.array(of[field.name]).cast(field.type)

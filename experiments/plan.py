@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from experiments.arrivals import Traffic
 from experiments.errors import EndpointError
 from experiments.questions import Capacity, Compare, Regression, of_its_first_probe
-from experiments.record import WARMUP
+from experiments.record import NEW_SESSION, WARMUP
 from experiments.slo import Slo, Threshold, thresholds
 from experiments.tables import Answers, Arm, CloudWatch, Endpoint, Limits, Request
 from experiments.templates import refuse_other_blanks
@@ -136,7 +136,7 @@ class Plan(Table):
                     raise ValueError(f'{where}.{key} does not go with operation = "stream"')
                 if isinstance(value, str):
                     refuse_other_blanks(f"{where}.{key}", value)
-        if self.is_streamed and self.request.session_id == "NEW_SESSION":
+        if self.is_streamed and self.request.session_id == NEW_SESSION:
             raise ValueError('request.session_id: operation = "stream" opens no NEW_SESSION')
 
     def _can_be_answered(self) -> None:

@@ -32,6 +32,8 @@ OUTCOMES = (
 
 NO_DESCRIPTOR = "Too many open files"
 """In the error of a request for which this process (EMFILE) or machine (ENFILE) had no socket."""
+NEW_SESSION = "NEW_SESSION"
+"""The SessionId that opens one."""
 COLD = "cold"
 """The first request to each target, before the clock starts; in a file of their own, timed from
 the first of them."""
@@ -79,6 +81,8 @@ class Record(NamedTuple):
     """Requests in flight when this one was due; equal to the slots when none was free."""
     worker: int
     slot: int | None
+    in_session: bool = False
+    """Whether the call went into a session that was open, and so to where that is."""
     chunks: int | None = None
     """The parts that came of a stream; `None`: the answer was not streamed."""
     longest_gap_ns: int | None = None

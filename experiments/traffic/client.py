@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from gevent import GreenletExit
 
 from experiments.invocation import INVOKE, STREAM
-from experiments.record import Record
+from experiments.record import NEW_SESSION, Record
 from experiments.sagemaker.invoke import Reply
 from experiments.traffic.dispatch import Arrival, Dispatch
 
@@ -163,6 +163,7 @@ def record_of(
         slots_busy,
         dispatch.share.rank,
         slot,
+        parameters.get("SessionId", NEW_SESSION) != NEW_SESSION,
     )
     if reply.parts is None:
         return record

@@ -332,28 +332,23 @@ def test_a_weighted_split_far_from_its_weights_makes_a_run_invalid(tmp_path: Pat
     rows = [row._replace(group=None, variant_asked=None) for row in steady()]
     found = checks(tmp_path, rows, overrides)["split"]
     assert found.state == "fail"
-    assert "SessionId" not in str(found.next_step)
-    own = checks(tmp_path / "own", rows, overrides, locustfile="locustfile.py")["split"]
-    assert "Where the locustfile sends SessionId, this says nothing" in str(own.next_step)
     assert checks(tmp_path / "even", rows, overrides[:1])["split"].state == "ok"
 
 
-@pytest.mark.parametrize(
-    ("session", "said"),
-    [
-        ("NEW_SESSION", "stay where it was"),
-        ("mine", "into one session"),
-        ("'{payload.user}'", "stay where it was"),
-    ],
-)
-def test_the_split_of_sessions_is_not_that_of_requests(
-    tmp_path: Path, session: str, said: str
-) -> None:
-    overrides = ["traffic.routing=weighted", "arms.current.share=3"]
-    rows = [row._replace(group=None, variant_asked=None) for row in steady()]
-    found = checks(tmp_path, rows, [*overrides, f"request.session_id={session}"])["split"]
-    assert found.state == "warn"
-    assert said in found.finding
+def test_a_session_counts_once_where_it_was_opened(tmp_path: Path) -> None:
+    """Sessions are opened evenly, and those at one arm are called on and on."""
+    plain = [row._replace(group=None, variant_asked=None) for row in steady()]
+    opened = [row for i, row in enumerate(plain) if i % 4 < 2]
+    stuck = [row._replace(in_session=True) for row in plain if row.variant_invoked == "current"]
+    rows = [row._replace(seq=seq) for seq, row in enumerate([*opened, *stuck])]
+    weighted = ["traffic.routing=weighted"]
+    found = checks(tmp_path / "some", rows, weighted)["split"]
+    assert found.state == "ok"
+    assert f"{sum(row.phase != 'warmup' for row in stuck):,} calls into open" in found.finding
+    lost = [row._replace(in_session=False) for row in rows]
+    assert checks(tmp_path / "none", lost, weighted)["split"].state == "fail"
+    found = checks(tmp_path / "all", [row._replace(in_session=True) for row in rows], weighted)
+    assert (found["split"].state, "not tested" in found["split"].finding) == ("warn", True)
 
 
 def test_a_run_shorter_than_six_memories_is_not_long_enough(tmp_path: Path) -> None:

@@ -145,6 +145,17 @@ def test_the_answer_is_boto3s_with_a_body_to_read(kits: Any) -> None:
     assert (fired["name"], fired["response_length"], fired["exception"]) == ("green", 2, None)
 
 
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [({}, False), ({"SessionId": "NEW_SESSION"}, False), ({"SessionId": "s-1"}, True)],
+)
+def test_a_call_into_an_open_session_is_known_as_one(
+    kits: Any, given: dict[str, str], known: bool
+) -> None:
+    record = kits().call(ok(), EndpointName="shop", Body=b"one", **given)
+    assert record.in_session is known
+
+
 def test_what_boto3_raises_is_raised_once_it_is_recorded(kits: Any) -> None:
     kit = kits()
     error = botocore.exceptions.ClientError({"Error": {"Code": "ModelError"}}, "InvokeEndpoint")
