@@ -30,8 +30,8 @@ _LATENCY_WORDS: dict[Call, str] = {
 }
 _OUTCOME_WORDS = {**_LATENCY_WORDS, "worse": "▲ more errors", "better": "▼ fewer errors"}
 STATE_WORDS = {
-    "better": "▼ Better",
-    "worse": "▲ Worse",
+    "better": "✓ Better",
+    "worse": "✗ Worse",
     "same": "≈ No difference that matters",
     "met": "✓ The SLO is kept",
     "broken": "✗ The SLO is broken",

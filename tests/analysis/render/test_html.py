@@ -110,8 +110,8 @@ def test_hostile_text_stays_text(reports, rendered):
 
 def test_the_state_is_said_in_words(reports, rendered):
     for name, words in (
-        ("faster", "▼ Better"),
-        ("slower", "▲ Worse"),
+        ("faster", "✓ Better"),
+        ("slower", "✗ Worse"),
         ("tied", "≈ No difference that matters"),
         ("undecided", "? Cannot tell yet"),
         ("untrusted", "✗ Cannot be trusted"),

@@ -19,7 +19,7 @@ def kinds(text):
 def test_the_verdict_is_the_heading(reports):
     tokens = GITHUB.parse(markdown.render(reports["slower"]))
     assert tokens[0].tag == "h3"
-    assert tokens[1].content.startswith("▲ Don")
+    assert tokens[1].content.startswith("✗ Don")
 
 
 def test_every_row_of_a_table_has_the_cells_of_its_head(any_report):
