@@ -29,6 +29,8 @@ JUDGED = (
 """The columns of a record that a verdict rests on."""
 _PART = 100_000
 _DAMAGE = (OSError, pa.ArrowException, KeyError, ValueError)
+_LATER = ("in_session",)
+"""Columns that runs made by earlier versions lack."""
 _OF_STREAMS = ("first_byte_ns", "chunks", "longest_gap_ns")
 _REPEATED = [
     "phase", "arm", "variant_asked", "variant_invoked", "outcome", "error", "content_type",
@@ -211,6 +213,7 @@ def _records(folder: RunFolder, columns: Sequence[str] | None) -> tuple[Sequence
         return names, _streamed(folder, "requests", SCHEMA).column
     repeated = _REPEATED if columns else None
     file = pq.ParquetFile(folder.requests, read_dictionary=repeated, memory_map=True)
+    names = [name for name in names if name not in _LATER or name in file.schema_arrow.names]
     return names, lambda name: file.read([name]).column(name)
 
 

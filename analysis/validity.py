@@ -122,7 +122,8 @@ def _routing(run: Run, rows: pd.DataFrame) -> Check:
 
 def _split(run: Run, rows: pd.DataFrame) -> Check:
     title = "Traffic split"
-    in_session = rows["in_session"].to_numpy()
+    is_known = "in_session" in rows
+    in_session = rows["in_session"].to_numpy() if is_known else np.zeros(len(rows), bool)
     if in_session.all() and len(rows):
         said = "not tested: every call went into a session that was open, and stays where that is"
         hint = 'Open sessions in the run (session_id = "NEW_SESSION"): each counts once.'

@@ -349,6 +349,11 @@ def test_a_session_counts_once_where_it_was_opened(tmp_path: Path) -> None:
     assert checks(tmp_path / "none", lost, weighted)["split"].state == "fail"
     found = checks(tmp_path / "all", [row._replace(in_session=True) for row in rows], weighted)
     assert (found["split"].state, "not tested" in found["split"].finding) == ("warn", True)
+    older = tmp_path / "older"
+    file = write_run(older, plain, weighted) / "requests.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("in_session"), file)
+    assert "in_session" not in analysis.read_run(older).requests
+    assert {c.name: c for c in check_run(analysis.read_run(older))}["split"].state == "ok"
 
 
 def test_a_run_shorter_than_six_memories_is_not_long_enough(tmp_path: Path) -> None:
