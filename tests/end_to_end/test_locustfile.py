@@ -104,7 +104,7 @@ def test_ctrl_c_drains_and_twice_stops_at_once_and_both_are_judged(plan: Path, t
     outcomes = analysis.read_run(folder).requests["outcome"].value_counts()
     # About 20 a second for 2.5 s, over 32 slots, each under way for 1 s.
     assert outcomes["ok"] > 10
-    assert outcomes.get("aborted", 0) > 10 if times == 2 else "aborted" not in outcomes
+    assert outcomes.get("aborted", 0) > 2 if times == 2 else "aborted" not in outcomes
 
 
 def test_ctrl_c_while_a_run_is_judged_says_how_to_judge_it(plan: Path) -> None:

@@ -263,12 +263,12 @@ def test_ctrl_c_awaits_what_is_in_flight(closed: Path) -> None:
     endpoint.write_text(
         ENDPOINT.replace(
             'distribution = "lognormal", median = "6ms", sigma = 0.3, workers = 4',
-            'distribution = "constant", constant = "1500ms", workers = 16',
+            'distribution = "constant", constant = "3s", workers = 16',
         )
     )
     process = locust(closed, HEAD + ONE_TASK, *CLOSED, "--set", "traffic.duration=60s")
     wait_for(lambda: has_begun(closed.parent))
-    time.sleep(2.4)
+    time.sleep(4.5)
     process.send_signal(signal.SIGINT)
     out, err = finish(process)
     assert process.returncode == 130, err
@@ -279,7 +279,7 @@ def test_ctrl_c_awaits_what_is_in_flight(closed: Path) -> None:
     assert run.manifest["ended_as"] == "interrupted"
     assert_adds_up(run.counts)
     assert run.counts["missing"] == 0
-    # In two seconds each user has had one answer, and awaits its second.
+    # In 4.5 seconds each user has had one answer, and awaits its second.
     assert (run.requests["outcome"] == "ok").all()
     assert len(run.requests) == 16
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.end_to_end.conftest import (
     manifest_of,
     only_run,
     start,
+    wait_for,
 )
 
 
@@ -44,7 +44,7 @@ def test_its_stop_drains_and_what_it_shows_is_what_was_recorded(plan: Path) -> N
         refused = asked(f"{address}/swarm", b"user_count=1&spawn_rate=1")
         assert refused["success"] is False
         assert "its plan says what is sent" in refused["message"]
-        time.sleep(3)
+        wait_for(lambda: asked(f"{address}/live.json")["seen"] >= 3)
         table = asked(f"{address}/stats/requests")
         seen = asked(f"{address}/live.json")
         assert asked(f"{address}/stop", b"")["success"] is True
