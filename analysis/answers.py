@@ -13,7 +13,7 @@ from scipy.special import bdtr
 
 from analysis.error_rates import wilson
 from analysis.results.comparison import Answers, AnswersDifference, ArmAnswers
-from analysis.results.values import Call
+from analysis.results.values import Call, Interval
 
 _ALPHA = 0.05
 _LEVEL = 0.95
@@ -39,10 +39,10 @@ def compare_answers(
     """
     votes = _votes(answers, tolerance)
     by_arm = {arm: votes[votes["arm"] == arm].set_index("payload") for arm in arms}
-    truth = None if labels is None else _parsed(labels.dropna())
-    right = {arm: None if truth is None else _right(by_arm[arm], truth, tolerance) for arm in arms}
+    truth = _parsed((pd.Series(dtype=object) if labels is None else labels).dropna())
+    right = {arm: _right(by_arm[arm], truth, tolerance) for arm in arms}
     return Answers(
-        arms=tuple(_arm_answers(arm, own) for arm, own in right.items() if own is not None),
+        arms=() if labels is None else tuple(_arm_answers(*each) for each in right.items()),
         differences=tuple(
             _difference(
                 (baseline, arm),
@@ -117,14 +117,21 @@ def _arm_answers(arm: str, right: "pd.Series[bool]") -> ArmAnswers:
         right=count,
         payloads=payloads,
         share=count / payloads if payloads else None,
-        interval=wilson(count, payloads, _LEVEL) if payloads else None,
+        interval=_interval(count, payloads),
     )
+
+
+def _interval(count: int, payloads: int) -> Interval | None:
+    if not payloads:
+        return None
+    low, high = wilson(count, payloads, _LEVEL)
+    return Interval(low=low, high=high, level=_LEVEL)
 
 
 def _difference(
     names: tuple[str, str],
     votes: tuple[pd.DataFrame, pd.DataFrame],
-    right: "tuple[pd.Series[bool] | None, pd.Series[bool] | None]",
+    right: "tuple[pd.Series[bool], pd.Series[bool]]",
     tolerance: float,
 ) -> AnswersDifference:
     baseline, arm = (each[each["text"].notna()] for each in votes)
@@ -132,7 +139,7 @@ def _difference(
     payloads = len(both)
     agree = int(_same(baseline.loc[both], arm.loc[both], tolerance).sum())
     unstable = set[Any]().union(*(each.index[each["unstable"]] for each in votes))
-    only_baseline, only_arm = _only(right[0], right[1])
+    only_baseline, only_arm = _only(*right)
     call: Call = "undecided"
     p_value, reason = None, None
     if payloads == 0:
@@ -155,7 +162,7 @@ def _difference(
         payloads=payloads,
         agree=agree,
         agreement=agree / payloads if payloads else None,
-        agreement_interval=wilson(agree, payloads, _LEVEL) if payloads else None,
+        agreement_interval=_interval(agree, payloads),
         unstable=len(unstable),
         only_baseline_right=only_baseline,
         only_arm_right=only_arm,
@@ -165,12 +172,8 @@ def _difference(
     )
 
 
-def _only(
-    baseline: "pd.Series[bool] | None", arm: "pd.Series[bool] | None"
-) -> tuple[int | None, int | None]:
+def _only(baseline: "pd.Series[bool]", arm: "pd.Series[bool]") -> tuple[int | None, int | None]:
     """Count the labelled payloads that just one arm has right, each arm in turn."""
-    if baseline is None or arm is None:
-        return None, None
     both = baseline.index.intersection(arm.index)
     if both.empty:
         return None, None

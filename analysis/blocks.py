@@ -1,7 +1,7 @@
 """Is one arm faster than the other in several runs: the report of runs that are judged together."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
@@ -10,16 +10,15 @@ from analysis.conditions import alike
 from analysis.read import Run
 from analysis.results.comparison import Difference
 from analysis.results.report import SCHEMA_VERSION, Report, Verdict
-from analysis.results.run import Check, Counts, RunInfo, RunValues
-from analysis.results.values import Measure
+from analysis.results.run import ArmSummary, Check, Counts, RunInfo, RunValues
 from analysis.runs import (
     ERROR_RATE,
-    ArmRun,
     Design,
-    arm_run,
+    Side,
     check_runs,
     completed,
     difference,
+    side,
 )
 from analysis.runs_needed import more_runs
 from analysis.samples import measures_of
@@ -41,26 +40,6 @@ _DEPLOYED_ANEW = (
     "Whether another deployment would give the same, unless the endpoint was deployed anew for "
     "each of these runs."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Side:
-    """One side of a comparison: runs, each with the arm that it gives, and what that arm did."""
-
-    name: str
-    of: tuple[tuple[Run, str], ...]
-    numbers: tuple[ArmRun, ...]
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """The measured requests of all runs, under this side's name."""
-        parts = [rows[rows["arm"] == arm] for rows, arm in ((r.measured, a) for r, a in self.of)]
-        return pd.concat(parts, ignore_index=True).assign(arm=self.name)
-
-
-def side(name: str, of: Sequence[tuple[Run, str]]) -> Side:
-    """Make a side from runs, each with the arm that it gives."""
-    return Side(name=name, of=tuple(of), numbers=tuple(arm_run(run, arm) for run, arm in of))
 
 
 def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Report:
@@ -99,7 +78,7 @@ def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Repor
         for metric, margin in metrics_of(first, measure, guarded).items()
     ]
     differences = [
-        compared(baseline, arm, metric, measure, design="blocks", margin=margin, refusal=refusal)
+        difference(baseline, arm, metric, measure, "blocks", margin, refusal)
         for arm in others
         for metric, measure, margin in [*asked, (ERROR_RATE, measures[0], guarded[ERROR_RATE])]
     ]
@@ -109,29 +88,6 @@ def compare_runs(runs: Sequence[Run], *, allowed: Collection[str] = ()) -> Repor
         "compare", baseline, others, differences, checks,
         judge(differences, checks, None), "blocks",
     )  # fmt: skip
-
-
-def compared(
-    baseline: Side,
-    arm: Side,
-    metric: str,
-    measure: Measure,
-    *,
-    design: Design,
-    margin: float | None,
-    refusal: str | None = None,
-) -> Difference:
-    """Compare two sides in one metric."""
-    return difference(
-        baseline.numbers,
-        arm.numbers,
-        metric,
-        measure,
-        names=(baseline.name, arm.name),
-        design=design,
-        margin=margin,
-        refusal=refusal,
-    )
 
 
 def called(
@@ -166,15 +122,7 @@ def report_of(
         run=_run_info(last, sides),
         verdict=verdict,
         checks=checks,
-        arms=tuple(
-            replace(
-                arm_summary(
-                    each.of[0][0], rows[each.name].assign(arm=each.of[0][1]), each.of[0][1]
-                ),
-                name=each.name,
-            )
-            for each in sides
-        ),
+        arms=tuple(_summary(each, rows[each.name]) for each in sides),
         differences=tuple(differences),
         shifts=(),
         slo=(),
@@ -187,6 +135,11 @@ def report_of(
         ),
         runs=tuple(value for each in sides for value in _values(each, differences)),
     )
+
+
+def _summary(each: Side, rows: pd.DataFrame) -> ArmSummary:
+    run, arm = each.of[0]
+    return replace(arm_summary(run, rows.assign(arm=arm), arm), name=each.name)
 
 
 def _run_info(last: Run, sides: Sequence[Side]) -> RunInfo:

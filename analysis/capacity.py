@@ -68,19 +68,20 @@ def capacity(path: Path) -> Report:
     found = boundary(rates, resolution, manifest.get("search_end"))
     checks = _checks(probes, found)
     answer = _answer(plan, found, checks, rates, probes)
-    at_high = [p.run.measured for p in probes if found.high and p.rate_rps == found.high.rate_rps]
+    at_high = [p for p in probes if found.high and p.rate_rps == found.high.rate_rps]
+    client = next((p.left_out for p in at_high if p.left_out), None)
     return Report(
         schema_version=SCHEMA_VERSION,
         question="capacity",
         run=_info(manifest, probes),
-        verdict=_verdict(plan, answer, found, checks, manifest),
+        verdict=_verdict(plan, answer, found, checks, client, manifest),
         checks=checks,
         arms=(),
         differences=(),
         shifts=(),
         slo=(),
         answers=None,
-        errors=error_kinds(pd.concat(at_high)) if at_high else (),
+        errors=error_kinds(pd.concat([p.run.measured for p in at_high])) if at_high else (),
         method=METHOD,
         cannot_tell=(*OTHER_LOAD, *cannot_tell(probes[0].run)[1:]),
         capacity=answer,
@@ -89,19 +90,20 @@ def capacity(path: Path) -> Report:
 
 def _info(manifest: Mapping[str, Any], probes: Sequence[Probe]) -> RunInfo:
     """Describe the search by its last probe, with the counts of all."""
-    last = probes[-1].run
+    first, last = (run_info(probe.run, probe.run.measured) for probe in (probes[0], probes[-1]))
     each = [probe.run.counts for probe in probes]
+    plan_text = probes[-1].run.path.parents[1] / "plan.toml"
     return replace(
-        run_info(last, last.measured),
+        last,
         id=manifest["run_id"],
         plan=manifest["plan_name"],
-        started_at=run_info(probes[0].run, probes[0].run.measured).started_at,
+        started_at=first.started_at,
         measured_s=sum(probe.observed.length_s for probe in probes),
         rate_rps=None,
         achieved_rps=None,
         seed=manifest["seed"],
         counts=Counts(**{key: sum(counts[key] for counts in each) for key in each[0]}),
-        plan_toml=(last.path.parents[1] / "plan.toml").read_text(encoding="utf-8"),
+        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
         ended_as=manifest["ended_as"],
     )
 
@@ -168,16 +170,18 @@ def _no_sizing(plan: Plan, arm: str, found: Boundary, instances: int | None) -> 
 
 
 def _made(probe: Probe) -> ProbeMade:
-    seen, asked = probe.observed, probe.run.plan.thresholds
-    found = judge_rate(probe.rate_rps, [seen], asked).limits
+    seen, run = probe.observed, probe.run
+    found = judge_rate(probe.rate_rps, [seen], run.plan.thresholds).limits
+    # Not the ends as observed, where what was dropped ends when it was due.
+    ended = int((run.measured["ended_ms"] <= run.end_s * 1e3).sum())
     return ProbeMade(
-        run=probe.run.id,
+        run=run.id,
         rate_rps=probe.rate_rps,
         measured_s=seen.length_s,
-        achieved_rps=float((seen.ended_s <= seen.length_s).sum()) / seen.length_s,
+        achieved_rps=ended / seen.length_s,
         requests=seen.at_s.size,
         value_ms=next((limit.value_ms for limit in found if limit.limit_ms), None),
-        left_out=probe.left_out,
+        left_out=probe.left_out.finding if probe.left_out else None,
     )
 
 
@@ -211,7 +215,7 @@ def _same_throughout(probes: Sequence[Probe]) -> tuple[Check, ...]:
         moved = [f"from probe to probe there were {counts} instances"]
     step = suspend(first.plan.endpoint.name, described_as(first, arm) or arm)
     return tuple(
-        Check("scaling_between", "Instances held between probes", "fail", finding, step)
+        Check("scaling_between", "Instance count steady between probes", "fail", finding, step)
         for finding in moved[:1]
     )
 
@@ -221,6 +225,7 @@ def _verdict(
     answer: Capacity,
     found: Boundary,
     checks: Sequence[Check],
+    client: Check | None,
     manifest: Mapping[str, Any],
 ) -> Verdict:
     state, sentence = _said(answer, found)
@@ -230,13 +235,14 @@ def _verdict(
         state, sentence = "untrusted", f'Do not read on: a probe fails the check "{failed.title}".'
     if state == "untrusted":
         context = [f"{c.finding}. {c.next_step or ''}".strip() for c in (failed,) if c]
-        client = next((probe.left_out for probe in answer.probes if probe.left_out), None)
         if found.end == "client" and client:
-            context = [f"{client[:1].upper()}{client[1:]}.", _MORE_CLIENT]
+            step = _MORE_CLIENT.get(client.name, client.next_step or "")
+            context = [f"{client.finding[:1].upper()}{client.finding[1:]}.", step]
     if cut_short := _CUT_SHORT.get(manifest.get("search_end", "")):
         context.append(cut_short.format(probe=fmt.duration(plan.capacity_asked.probe)))
     if manifest["ended_as"] != "complete":
-        context.append(f"The search is not whole: {manifest.get('reason') or 'it has not ended'}")
+        why = str(manifest.get("reason") or "it has not ended").rstrip(".")
+        context.append(f"The search is not whole: {why}.")
     return stated(state, sentence, context, checks)
 
 
@@ -249,16 +255,19 @@ _CUT_SHORT = {
     "unresolved": f"It was ended because nothing narrowed any more. {_LONGER}",
     "too_long": f"It was ended for the number of its probes. {_LONGER}",
 }
-_MORE_CLIENT = (
-    "Give the generator a machine of its own, or more slots (traffic.slots), and search again."
-)
+_MORE_CLIENT = {
+    "generator": "Give the generator a machine of its own, or end what else runs on this one, and "
+    "search again; where capacity.start_rate was high, from a lower one.",
+    "slots": "Give more slots (traffic.slots), and search again.",
+}
 
 
 def _said(answer: Capacity, found: Boundary) -> tuple[State, str]:
     arm = answer.arm
     low, high = (fmt.rate(each.rate_rps) if each else None for each in (found.low, found.high))
     if found.end == "client":
-        return "untrusted", f"This number is the client's, not the endpoint's: {high} was too much."
+        kept = f"{low} kept the SLO, and" if low else "No number:"
+        return "untrusted", f"{kept} at {high} the client was the limit, not the endpoint."
     if found.end == "invalid":
         return "untrusted", "Do not read on: a probe of this search cannot be trusted."
     if found.end == "no_pass":
@@ -267,26 +276,25 @@ def _said(answer: Capacity, found: Boundary) -> tuple[State, str]:
         return "met", f"{arm} keeps its SLO at every rate that was tried, up to {low}."
     if found.end == "undecided":
         ends = [f"{low} kept the SLO"] * bool(low) + [f"{high} broke it"] * bool(high)
-        said = fmt.joined(ends or ["no rate could be told"])
+        said = fmt.joined(ends or ["no rate was shown to keep the SLO or to break it"])
         return "undecided", f"Cannot tell yet how much {arm} carries: {said}."
     on = f" on {fmt.counted(answer.instances, 'instance')}" if answer.instances else ""
     if answer.rate_rps is None or found.low is None or found.high is None:
         return "met", f"{arm} carries {low}{on} within its SLO, and less than {high}."
-    apart = fmt.share(found.high.rate_rps / found.low.rate_rps - 1)
+    more = fmt.share(found.high.rate_rps / found.low.rate_rps - 1)
     return "met", (
-        f"{arm} carries {fmt.rate(answer.rate_rps)}{on} within its SLO (between {low} and {high}, "
-        f"which are {apart} apart)."
+        f"{arm} carries {fmt.rate(answer.rate_rps)}{on} within its SLO: {low} kept it, and {high}, "
+        f"which is {more} more, broke it."
     )
 
 
 def _context(answer: Capacity, found: Boundary) -> Iterable[str]:
     if found.end in ("smooth", "cliff") and found.high is not None:
-        limit = fmt.metric_word(answer.limit or "the queue")
+        limit = f"{fmt.metric_word(answer.limit)} breaks" if answer.limit else "a queue builds up"
         if found.end == "cliff":
-            at = fmt.rate(found.high.rate_rps)
-            yield f"Beyond it comes a cliff: at {at}, {limit} breaks at once."
+            yield f"Beyond it comes a cliff: at {fmt.rate(found.high.rate_rps)}, {limit} at once."
         else:
-            yield f"Beyond it, {limit} breaks first, by and by."
+            yield f"Beyond it, {limit} first, little by little."
     if answer.sizing is not None:
         sizing = answer.sizing
         peak = next((each for each in sizing.peaks if each.peak_rps == sizing.peak_rps), None)
@@ -295,7 +303,7 @@ def _context(answer: Capacity, found: Boundary) -> Iterable[str]:
             yield (
                 f"A peak of {fmt.rate(peak.peak_rps)} takes {said} at "
                 f"{fmt.share(sizing.utilisation)} of the lower bound, and "
-                f"{fmt.count(peak.with_zone_lost)} to lose one of {sizing.zones} zones."
+                f"{fmt.count(peak.with_zone_lost)} if one of {sizing.zones} zones may be lost."
             )
     elif answer.no_sizing and found.end not in ("undecided", "no_pass"):
         yield answer.no_sizing

@@ -14,25 +14,19 @@ from analysis.error_rates import ErrorRates, error_rate_difference
 from analysis.looks import settled
 from analysis.noise import Refusal, Signs, assumption, draw_signs, memory_of
 from analysis.over_time import over_time, who_answered
-from analysis.paired import Ramps, band_of, conflict, ramps_of, smoothed_ratio
+from analysis.paired import Ramps, band_of, conflict, ramps_of, smoothed_test
 from analysis.read import Run
 from analysis.reconcile import cloudwatch_of
 from analysis.render.format import counted
 from analysis.results.comparison import Answers, Difference, ShiftPoint, Smoothed
 from analysis.results.report import SCHEMA_VERSION, Report, Verdict
-from analysis.results.run import Check
+from analysis.results.run import Check, SloResult
 from analysis.results.values import Estimate, Measure
-from analysis.samples import (
-    Measured,
-    Pairs,
-    measure_of,
-    measured,
-    measures_of,
-)
+from analysis.samples import Measured, Pairs, measure_of, measured, measures_of, nothing_of
 from analysis.slo import judge_slo
 from analysis.stopped import stopped
 from analysis.summary import arm_summary, cannot_tell, error_kinds, run_info, with_cost
-from analysis.swap import Swap, shift
+from analysis.swap import Swap, shift, with_intervals
 from analysis.validity import check_run, memory_check
 from analysis.verdict import classify, holm, judge
 from experiments.errors import PlanError
@@ -40,13 +34,7 @@ from experiments.plan import Plan
 from experiments.units import OF_FIRST_BYTE, quantile_of
 
 LATENCY_METRICS = ("p50", "p90", "p95", "p99", "p99.9", "mean")
-SHIFT_QUANTILES = (
-    *(round(0.05 * step, 2) for step in range(1, 20)),
-    0.98,
-    0.99,
-    0.995,
-    0.999,
-)
+SHIFT_QUANTILES = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.98, 0.99, 0.995, 0.999)
 _SEED = 20_260_101
 """Of the sign flips: fixed, so that the same records always give the same verdict."""
 
@@ -99,23 +87,19 @@ class Comparison:
         rows = []
         for item in self.report.differences:
             row: dict[str, object] = {
-                "arm": item.arm,
-                "metric": item.metric,
-                "measure": item.measure,
-                "unit": item.unit,
+                **{name: getattr(item, name) for name in ("arm", "metric", "measure", "unit")},
                 "baseline": item.baseline_value,
                 "value": item.arm_value,
+                **dict.fromkeys(("difference", "ratio")),
             }
-            if item.baseline_value is not None and item.arm_value is not None:
-                row["difference"] = item.arm_value - item.baseline_value
-            row["ratio"] = item.ratio.value if item.ratio else None
-            for name, estimate in (("difference", item.difference), ("ratio", item.ratio)):
+            smoothed = item.smoothed and item.smoothed.ratio
+            shown = {"difference": item.difference, "ratio": item.ratio, "smoothed": smoothed}
+            for name, estimate in shown.items():
+                row[name] = estimate.value if estimate else None
                 row[f"{name}_low"] = estimate.interval.low if estimate else None
                 row[f"{name}_high"] = estimate.interval.high if estimate else None
-            smoothed = item.smoothed.ratio if item.smoothed else None
-            row["smoothed"] = smoothed.value if smoothed else None
-            row["smoothed_low"] = smoothed.interval.low if smoothed else None
-            row["smoothed_high"] = smoothed.interval.high if smoothed else None
+            if item.baseline_value is not None and item.arm_value is not None:
+                row["difference"] = item.arm_value - item.baseline_value
             rows.append({**row, "p_value": item.p_value, "call": item.call, "reason": item.reason})
         return pd.DataFrame(rows)
 
@@ -143,23 +127,17 @@ def compare(run: Run) -> Comparison:
             f"Judge it by its own question: analysis.judge(run), or abreast report {run.path}",
         )
     rows = run.measured
-    memory_s = memory_of(run.plan)
     found = _of_arms(run, rows)
     differences = [_classified(item, run.end_s - run.start_s) for item in holm(found.differences)]
     answers = _answers(run, rows)
     checks = (*check_run(run), memory_check(run, found.warnings))
+    verdict = judge(differences, checks, answers)
+    method = (*METHOD, OF_PAIRS) if any(item.smoothed for item in differences) else METHOD
     report = replace(
-        report_of_run(run, rows, "compare", judge(differences, checks, answers), checks),
+        report_of_run(run, rows, "compare", verdict, checks, judge_slo(run, rows), method),
         differences=tuple(differences),
         shifts=found.shifts,
-        slo=judge_slo(run, rows),
         answers=answers,
-        method=(
-            *METHOD,
-            *([OF_PAIRS] if any(item.smoothed for item in differences) else []),
-            *([OF_STREAMS] if run.plan.is_streamed else []),
-            f"{assumption(memory_s).capitalize()}.",
-        ),
         cannot_tell=(ANOTHER_DEPLOYMENT, *cannot_tell(run)),
     )
     return Comparison(report=stopped(run, settled(run, report)))
@@ -171,6 +149,8 @@ def report_of_run(
     question: Literal["compare", "load"],
     verdict: Verdict,
     checks: tuple[Check, ...],
+    slo: tuple[SloResult, ...],
+    method: tuple[str, ...],
 ) -> Report:
     """Put together what the report of one run holds, whatever was asked; the rest is left empty."""
     return Report(
@@ -182,10 +162,14 @@ def report_of_run(
         arms=tuple(with_cost(run, arm_summary(run, rows, arm)) for arm in run.plan.arms),
         differences=(),
         shifts=(),
-        slo=(),
+        slo=slo,
         answers=None,
         errors=error_kinds(rows),
-        method=(),
+        method=(
+            *method,
+            *([OF_STREAMS] if run.plan.is_streamed else []),
+            f"{assumption(memory_of(run.plan)).capitalize()}.",
+        ),
         cannot_tell=(),
         over_time=over_time(run),
         who_answered=who_answered(run, rows),
@@ -264,7 +248,7 @@ def _smoothed(
     sample = paired.latencies.sample
     if paired.latencies.hidden(band[1]):
         return None
-    found = smoothed_ratio(ramps, quantile, signs=signs, memory_s=memory_s)
+    found = with_intervals(smoothed_test(ramps, quantile, signs=signs, memory_s=memory_s))
     if isinstance(found, Refusal):
         return None
     return Smoothed(
@@ -293,6 +277,7 @@ def _of_errors(taken: Measured, arm: str, signs: Signs) -> Iterator[Difference]:
         if kind is None or len(kinds) > 1:  # where there is one kind, its rate is that of all
             sample = taken.failures(baseline, arm, kind)
             found = error_rate_difference(sample, signs=signs, memory_s=memory_s)
+            found = replace(found, reason=nothing_of(sample, (baseline, arm)) or found.reason)
         of_kind = either if kind is None else either[either["outcome"] == kind]
         if unnamed := int(of_kind["arm"].isna().sum()):
             # They may be either arm's; rates that leave them out would be too low.

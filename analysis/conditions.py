@@ -85,10 +85,10 @@ def alike(
         )
     title = "Same conditions"
     if differing:
-        return Check(
-            "conditions", title, "warn", f"{'; '.join(differing.values())}; this was allowed"
-        )
-    return Check("conditions", title, "ok", f"{len(names)} conditions are alike in all runs")
+        said = f"{'; '.join(differing.values())}; this was allowed"
+        return Check("conditions", title, "warn", said)
+    said = f"instances, payloads, versions and the like: all {len(names)} are the same in all runs"
+    return Check("conditions", title, "ok", said)
 
 
 def _instance_type(run: Run, arm: str) -> dict[str, str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from scipy.special import betaincinv, ndtri
 
 from analysis.noise import MEMORY_S, Refusal, Signs, measure_noise, score_p_value, too_short
-from analysis.render.format import counted
-from analysis.results.values import Estimate, Interval, estimate
-from analysis.windows import Rates, Totals, differences
+from analysis.render.format import few
+from analysis.results.values import Estimate, estimate
+from analysis.windows import Rates, differences
 
 _FEWEST_FAILURES = 5
 
@@ -42,7 +42,7 @@ def error_rate_difference(sample: Rates, *, signs: Signs, memory_s: float = MEMO
     never one of them worse.
     """
     baseline, arm = sample.baseline, sample.arm
-    failures = _failures(baseline), _failures(arm)
+    failures = round(float(baseline.sums.sum())), round(float(arm.sums.sum()))
     found = ErrorRates(failed=sum(failures))
     if sample.smaller == 0:
         return replace(found, reason="One of the arms has no requests.")
@@ -54,8 +54,7 @@ def error_rate_difference(sample: Rates, *, signs: Signs, memory_s: float = MEMO
         return replace(
             found,
             difference=estimate(value, lambda level: _apart(failures, sizes, level)),
-            reason=f"Only {counted(found.failed, 'request')} failed; fewer than "
-            f"{_FEWEST_FAILURES} carry no test.",
+            reason=f"{few(found.failed, 'request')} failed; a test takes {_FEWEST_FAILURES}.",
         )
     pooled = found.failed / (baseline.size + arm.size)
     score = differences(baseline.counts, baseline.sums, arm.counts, arm.sums)
@@ -82,14 +81,11 @@ def error_rate_difference(sample: Rates, *, signs: Signs, memory_s: float = MEMO
     )
 
 
-def wilson(successes: int, n: int, level: float) -> Interval:
-    """Give the score interval of a share; raises ValueError where n is not positive."""
-    low, high = wilson_ends(successes, n, level)
-    return Interval(low=low, high=high, level=level)
+def wilson(successes: int, n: int, level: float) -> tuple[float, float]:
+    """Give the score interval of a share: Wilson, E. B. (1927), Probable inference.
 
-
-def wilson_ends(successes: int, n: int, level: float) -> tuple[float, float]:
-    """Give the ends of the same: Wilson, E. B. (1927), Probable inference."""
+    Raises ValueError where n is not positive.
+    """
     if n <= 0:
         raise ValueError("a share of nothing has no interval")
     z = float(ndtri((1 + level) / 2))
@@ -110,7 +106,7 @@ def newcombe(
     """
     shares = failures[0] / sizes[0], failures[1] / sizes[1]
     (low_a, high_a), (low_b, high_b) = (
-        wilson_ends(failed, size, level) for failed, size in zip(failures, sizes, strict=True)
+        wilson(failed, size, level) for failed, size in zip(failures, sizes, strict=True)
     )
     value = shares[1] - shares[0]
     down = widening * math.hypot(shares[1] - low_b, high_a - shares[0])
@@ -125,7 +121,3 @@ def _apart(failures: tuple[int, int], sizes: tuple[int, int], level: float) -> t
         for failed, size in zip(failures, sizes, strict=True)
     )
     return -upper_a, upper_b
-
-
-def _failures(arm: Totals) -> int:
-    return round(float(arm.sums.sum()))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.read import Run
-from analysis.render.format import count, latency, number, share
+from analysis.render.format import count, counted, latency, number, share
 from analysis.results.run import Check
 from analysis.windows import WINDOWS
 from experiments.record import NO_DESCRIPTOR
@@ -56,7 +56,7 @@ def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
     cpu = _each_second(run, "cpu")
     most_cpu = "not known" if cpu.empty else f"at most {share(float(cpu.max()))} of a core"
     finding = (
-        f"{share(1 - late)} of requests left within {latency(bound_ms)} of their time "
+        f"{share(1 - late)} of requests left within {latency(bound_ms)} of when they were due "
         f"(p99 {latency(float(late_ms.quantile(0.99)))} late); CPU {most_cpu}"
     )
     if late_ms.empty:
@@ -65,15 +65,13 @@ def _kept_up(run: Run, rows: pd.DataFrame) -> Check:
         finding = f"its users send when they like, so nothing is late; CPU {most_cpu}"
     held_up = _held_up(run)
     said = "; ".join([finding, *held_up])
-    steps = []
+    step = None
     if late > MOST_LATE or held_up:
         less = "Use fewer users" if run.plan.traffic.is_closed else "Lower the rate"
-        steps.append(
-            f"{less}, or give the generator a machine of its own: latencies include its delay."
-        )
+        step = f"{less}, or give the generator a machine of its own: latencies include its delay."
     is_late = late > MOST_LATE and late_requests >= FEWEST_LATE
-    state: Literal["ok", "warn", "fail"] = "fail" if is_late else "warn" if steps else "ok"
-    return Check("generator", title, state, said, " ".join(steps) or None)
+    state: Literal["ok", "warn", "fail"] = "fail" if is_late else "warn" if step else "ok"
+    return Check("generator", title, state, said, step)
 
 
 def _descriptors(run: Run) -> Check | None:
@@ -83,7 +81,7 @@ def _descriptors(run: Run) -> Check | None:
     if without == 0:
         return None
     every = count(len(run.requests))
-    finding = f"{count(without)} of {every} requests were not sent for want of one"
+    finding = f"{count(without)} of {every} requests were not sent, as none was left to open"
     step = "Raise the limit of open files (ulimit -n) well above traffic.slots, and run again."
     return Check("descriptors", "File descriptors", "fail", finding, step)
 
@@ -97,15 +95,15 @@ def _found_no_slot(run: Run, rows: pd.DataFrame) -> "pd.Series[bool]":
 
 def _held_up(run: Run) -> list[str]:
     """Say what held up the generator's process in the measured phase."""
-    said = []
-    busy = _share_above(_each_second(run, "cpu"), MOST_CPU)
+    said = []  # a share of no second is nan, which is above no bound
+    busy = float((_each_second(run, "cpu") > MOST_CPU).mean())
     if busy > MOST_CPU_SECONDS:
-        said.append(f"above {share(MOST_CPU)} in {share(busy)} of seconds")
+        said.append(f"above {MOST_CPU:.0%} in {share(busy)} of seconds")
     lag_ms = _each_second(run, "loop_lag_max_ms").max()
     if lag_ms > MOST_LOOP_LAG_MS:
         said.append(f"its event loop once stood still for {latency(lag_ms)}")
     lags_ms = _each_second(run, "loop_lag_p99_ms")
-    slow = _share_above(lags_ms, MOST_LOOP_LAG_P99_MS)
+    slow = float((lags_ms > MOST_LOOP_LAG_P99_MS).mean())
     if slow > MOST_SLOW_SECONDS and slow * len(lags_ms) > 1:
         said.append(
             f"p99 of its event loop's lag was above {latency(MOST_LOOP_LAG_P99_MS)} "
@@ -115,16 +113,6 @@ def _held_up(run: Run) -> list[str]:
     if pause_ms > MOST_GC_PAUSE_MS:
         said.append(f"garbage collection once stopped it for {latency(pause_ms)}")
     return said
-
-
-def _not_started(run: Run, rows: pd.DataFrame) -> list[str]:
-    """Say how many requests the measured phase did not see start; a run cut short says nothing."""
-    if run.manifest["ended_as"] != "complete":
-        return []
-    started = int((rows["started_ms"] < run.end_s * 1e3).sum())
-    if started >= FEWEST_STARTED * len(rows):
-        return []
-    return [f"{count(started)} of {count(len(rows))} requests were started by the phase's end"]
 
 
 def _each_second(run: Run, column: str) -> "pd.Series[float]":
@@ -141,16 +129,12 @@ def _each_second(run: Run, column: str) -> "pd.Series[float]":
     return known
 
 
-def _share_above(values: "pd.Series[float]", bound: float) -> float:
-    return 0.0 if values.empty else float((values > bound).mean())
-
-
 def _connections(run: Run, rows: pd.DataFrame) -> Check | None:
     known = rows.loc[rows["outcome"] != "dropped", "new_connection"].dropna().astype(bool)
     if known.empty:
         return None
     opened = int(known.sum())
-    title = "Connections kept"
+    title = "Connections reused"
     finding = f"{count(opened)} of {count(len(known))} requests opened a new connection"
     longest_ms = _each_second(run, "connect_max_ms").max()
     if opened and longest_ms > 0:
@@ -171,26 +155,25 @@ def _slots(run: Run, rows: pd.DataFrame) -> Check | None:
     if workers := run.manifest.get("workers"):
         slots, of = max(worker["slots"] for worker in workers), " of its worker"
     without = int(_found_no_slot(run, rows).sum())
-    title = "A slot was free"
+    title = "Enough slots"
     if without == 0:
         most = int(rows["slots_busy"].max()) + 1 if len(rows) else 0
-        finding = f"at most {count(most)} of {count(slots)} in flight"
+        finding = f"{counted(most, 'request')} at most in flight at once, of {count(slots)} allowed"
         return Check("slots", title, "ok", f"{finding}, on each worker" if of else finding)
     came_of_it = (
         "were dropped"
         if run.plan.traffic.overflow == "drop"
         else "waited on this side; response time counts the wait"
     )
-    every = f"all {count(slots)} slots{of}"
-    busy = f"{count(without)} of {count(len(rows))} requests found {every} busy"
-    return Check(
-        "slots",
-        title,
-        "fail" if without == len(rows) else "warn",
-        "; ".join([f"{busy} and {came_of_it}", *_not_started(run, rows)]),
-        "Give more slots (traffic.slots) if the endpoint should see the full load, or a lower "
-        "rate.",
-    )
+    sent = count(len(rows))
+    finding = f"{count(without)} of {sent} requests found all {count(slots)} slots{of} busy and "
+    finding += came_of_it
+    started = int((rows["started_ms"] < run.end_s * 1e3).sum())
+    if started < FEWEST_STARTED * len(rows) and run.manifest["ended_as"] == "complete":
+        finding += f"; {count(started)} of {sent} requests were started by the phase's end"
+    state: Literal["warn", "fail"] = "fail" if without == len(rows) else "warn"
+    step = "Give more slots (traffic.slots) if the endpoint should see the full load, or a lower "
+    return Check("slots", title, state, finding, f"{step}rate.")
 
 
 def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
@@ -222,11 +205,13 @@ def _in_flight(run: Run, rows: pd.DataFrame) -> Check | None:
     per_window = asked / WINDOWS
     unexplained = np.abs(counted - recorded) / np.maximum(np.maximum(counted, recorded), per_window)
     wrong = int((unexplained > MOST_UNEXPLAINED).sum())
-    title = "Requests in flight explained"
+    title = "Recorded times add up"
     means = (number(total.sum() / asked, 3) for total in (counted, recorded))
-    finding = "{} on average, and {} by the records".format(*means)
+    finding = (
+        "requests in flight, on average: {} counted while sending, {} by the recorded times"
+    ).format(*means)
     if wrong == 0:
         return Check("in_flight", title, "ok", finding)
-    finding += f"; {share(MOST_UNEXPLAINED)} and more apart in {wrong} of {WINDOWS} windows"
+    finding += f"; {MOST_UNEXPLAINED:.0%} and more apart in {wrong} of {WINDOWS} windows"
     step = "Records are lost, doubled or wrongly timed: report it, with the run folder."
     return Check("in_flight", title, "warn", finding, step)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.compare import OF_STREAMS, report_of_run
-from analysis.noise import assumption, guard_of, memory_of
+from analysis.compare import report_of_run
+from analysis.noise import guard_of, memory_of
 from analysis.read import Run
 from analysis.render import format as fmt
 from analysis.results.report import Report, State, Verdict
@@ -37,20 +37,12 @@ def load_test(run: Run) -> Report:
     """Judge a run by its plan's SLO."""
     rows = run.measured
     results = judge_slo(run, rows)
-    memory_s = memory_of(run.plan)
-    label = ["short run"] if guard_of(run.end_s - run.start_s, memory_s) == "E2" else []
+    guard = guard_of(run.end_s - run.start_s, memory_of(run.plan))
+    label = ["short run"] if guard == "E2" else []
     checks = (*check_run(run), memory_check(run, label))
     verdict = _verdict(run, results, checks)
-    return replace(
-        report_of_run(run, rows, "load", verdict, checks),
-        slo=results,
-        method=(
-            *METHOD,
-            *([OF_STREAMS] if run.plan.is_streamed else []),
-            f"{assumption(memory_s).capitalize()}.",
-        ),
-        cannot_tell=(RARE, *cannot_tell(run)),
-    )
+    report = report_of_run(run, rows, "load", verdict, checks, results, METHOD)
+    return replace(report, cannot_tell=(RARE, *cannot_tell(run)))
 
 
 def _verdict(run: Run, results: Sequence[SloResult], checks: Sequence[Check]) -> Verdict:
@@ -62,11 +54,12 @@ def _verdict(run: Run, results: Sequence[SloResult], checks: Sequence[Check]) ->
     fitting = [result for result in results if result.call in decisive]
     chosen = max(fitting, key=lambda r: r.missed / max(r.requests, 1) / r.allowed)
     arms = fmt.joined(list(dict.fromkeys(result.arm for result in results)))
-    sentence = {
-        "met": f"The SLO is kept by {arms}: {_kept_words(results)}.",
-        "broken": f"{chosen.arm} breaks the SLO: {_found_words(chosen)}.",
-        "undecided": f"Cannot tell yet whether {chosen.arm} keeps the SLO: {_found_words(chosen)}.",
-    }[state]
+    if state == "met":
+        sentence = f"The SLO is kept by {arms}: {_kept_words(results)}."
+    elif state == "broken":
+        sentence = f"{chosen.arm} breaks the SLO: {_found_words(chosen)}."
+    else:
+        sentence = f"Cannot tell yet whether {chosen.arm} keeps the SLO: {_found_words(chosen)}."
     others = [r for r in results if r.call != "met" and r is not chosen]
     context = (
         *([str(run.manifest["reason"])] if run.manifest["ended_as"] == "stopped" else []),

@@ -20,11 +20,7 @@ from analysis.render import format as fmt
 from analysis.results.comparison import Difference
 from analysis.results.report import Report
 from analysis.results.values import Estimate, Interval
-from analysis.samples import (
-    Latencies,
-    measure_of,
-    measured,
-)
+from analysis.samples import Latencies, measure_of, measured
 from analysis.sequential import (
     ALPHA,
     BOUNDS,
@@ -165,7 +161,7 @@ class _Judged:
             interval=t_interval(test, own),
             interval_90=t_interval(test, level),
         )
-        return self._called(item, test, estimate, t_p_value(test), ALPHA / own)
+        return self._called(item, t_p_value(test), ALPHA / own, **_found(test, estimate))
 
     def by_guardrail(self, item: Difference, windows: int) -> Difference:
         """Call a guarded latency metric by the e-process of so many windows."""
@@ -182,24 +178,15 @@ class _Judged:
         )
         estimate = Estimate(value=math.exp(test.log_ratio), interval=interval, interval_90=interval)
         evidence = log_e_value(score_of(sample, quantile)(0.0)[:windows], alpha)
-        return self._called(item, test, estimate, math.exp(-max(evidence, 0)), self._comparisons)
+        p_value = math.exp(-max(evidence, 0))
+        return self._called(item, p_value, self._comparisons, **_found(test, estimate))
 
-    def _called(
-        self, item: Difference, test: SwapTest, estimate: Estimate, p: float, times: float
-    ) -> Difference:
-        return self._classified(
-            replace(
-                item,
-                ratio=estimate,
-                tail_requests=test.tail_requests,
-                precision=precision(test.tail_requests),
-                call="undecided",
-                p_value=p,
-                p_value_holm=_corrected(item, p, times),
-                reason=None,
-                smoothed=None,
-            )
-        )
+    def _called(self, item: Difference, p: float | None, times: float, **found: Any) -> Difference:
+        corrected = None if p is None or item.margin is None else min(1.0, p * times)
+        found = {"call": "undecided", "p_value": p, "p_value_holm": corrected, **found}
+        item = replace(item, **found)
+        call, reason = classify(item, self._run.end_s - self._run.start_s)
+        return replace(item, call=call, reason=reason)
 
     def _errors_at(self, item: Difference, level: float, own: float) -> Difference:
         kind = item.metric.partition(".")[2] or None
@@ -218,17 +205,8 @@ class _Judged:
             interval=_widened(value, usual, own),
             interval_90=_widened(value, usual, level),
         )
-        return self._classified(
-            replace(
-                item,
-                difference=estimate,
-                precision="enough",
-                call="undecided",
-                p_value=p,
-                p_value_holm=_corrected(item, p, ALPHA / own),
-                reason=found.reason,
-            )
-        )
+        known = {"difference": estimate, "precision": "enough", "reason": found.reason}
+        return self._called(item, p, ALPHA / own, **known)
 
     def _p_value_of(self, sample: Rates) -> float:
         arms = sample.baseline.counts, sample.baseline.sums, sample.arm.counts, sample.arm.sums
@@ -238,10 +216,6 @@ class _Judged:
         )
         assert not isinstance(noise, Refusal)  # or the error rates had no p-value of their own
         return t_p_value_of(float(score.sum()), noise)
-
-    def _classified(self, item: Difference) -> Difference:
-        call, reason = classify(item, self._run.end_s - self._run.start_s)
-        return replace(item, call=call, reason=reason)
 
     def _test(self, item: Difference) -> SwapTest | Refusal:
         timed, quantile = self._latencies(item, self._run.end_s), quantile_of(item.metric)
@@ -305,8 +279,10 @@ def _refused(item: Difference, refusal: Refusal) -> Difference:
     )  # fmt: skip
 
 
-def _corrected(item: Difference, p: float | None, times: float) -> float | None:
-    return None if p is None or item.margin is None else min(1.0, p * times)
+def _found(test: SwapTest, estimate: Estimate) -> dict[str, Any]:
+    tail = test.tail_requests
+    found = {"ratio": estimate, "tail_requests": tail, "precision": precision(tail)}
+    return {**found, "reason": None, "smoothed": None}
 
 
 def _widened(value: float, usual: Interval, level: float) -> Interval:

@@ -27,6 +27,8 @@ Guard = Literal["none", "E4", "E2"]
 Precision = Literal["enough", "imprecise", "refused"]
 
 FLIPS = 10_000
+ENOUGH_BEYOND = 50
+"""Requests beyond a quantile, in the smaller arm, from which on it is precise."""
 MEMORY_S = 10.0
 """How long noise is taken to last where no earlier run says otherwise."""
 
@@ -97,7 +99,7 @@ def draw_signs(rng: Generator) -> Signs:
 
 def precision(tail_requests: int) -> Precision:
     """Whether so many requests beyond a quantile, in the smaller arm, carry a statement."""
-    if tail_requests >= 50:
+    if tail_requests >= ENOUGH_BEYOND:
         return "enough"
     return "imprecise" if tail_requests >= 20 else "refused"
 

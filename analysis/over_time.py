@@ -33,7 +33,7 @@ def over_time(run: Run) -> OverTime | None:
         return None
     measure = measures_of(run)[0]
     step_s = _step_s(end_s, _STEPS_S)
-    steps = math.ceil(end_s / step_s)
+    steps = _how_many(end_s, step_s)
     low_ms, high_ms = _reach_ms(rows, measure)
     arms, outcomes = list(run.plan.arms), list(_categories(rows, "outcome"))
     heat = np.zeros((len(arms), steps, BINS), dtype=np.int64)
@@ -54,7 +54,7 @@ def over_time(run: Run) -> OverTime | None:
         heat += _counts(
             (arm[good], step[good], place.astype(np.int64).clip(0, BINS - 1)), heat.shape
         )
-    lengths_s = np.minimum(step_s, end_s - step_s * np.arange(steps))
+    lengths_s = np.diff([*(step_s * np.arange(steps)), end_s])
     traffic = run.plan.traffic
     planned = (
         (due / lengths_s).tolist()
@@ -92,7 +92,7 @@ def who_answered(run: Run, rows: pd.DataFrame) -> WhoAnswered | None:
     # A stretch is a minute, or less in a short run and more in a long one.
     length_s = run.end_s - run.start_s
     step_s = _step_s(length_s, (10,) if run.end_s < 600 else _STEPS_S[6:])
-    steps = max(1, math.ceil(length_s / step_s))
+    steps = _how_many(length_s, step_s)
     n = len(variants)
     asked, routed = np.zeros((n, n + 1), dtype=np.int64), np.zeros((n, steps), dtype=np.int64)
     for part in _slices(rows):
@@ -148,6 +148,11 @@ def _step_s(length_s: float, choices: tuple[int, ...]) -> float:
     return next((s for s in choices if length_s <= MOST_STEPS * s), length_s / MOST_STEPS)
 
 
+def _how_many(length_s: float, step_s: float) -> int:
+    """Count steps; what is left of less than half a step goes to the last, as it shows no rate."""
+    return max(math.floor(length_s / step_s + 0.5), 1)
+
+
 def _planned_rps(plan: Plan, at_s: float) -> float | None:
     traffic = plan.traffic
     if not traffic.stages:
@@ -197,8 +202,7 @@ def _steps(at_ms: "pd.Series[float]", step_s: float, end_s: float) -> Ints:
     A run that was decided ends within a step, whose rate would hold what came later too.
     """
     at_s = np.asarray(at_ms, dtype=np.float64) / 1e3
-    last = max(math.ceil(end_s / step_s), 1) - 1
-    step = np.minimum(at_s // step_s, last)
+    step = np.minimum(at_s // step_s, _how_many(end_s, step_s) - 1)
     return np.where((at_s >= 0) & (at_s <= end_s), step, -1).astype(np.int64)
 
 

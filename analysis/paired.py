@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.noise import MEMORY_S, Refusal, Signs, precision
 from analysis.results.values import Estimate
-from analysis.swap import Swap, SwapTest, beyond, ratio_test, with_intervals
+from analysis.swap import SwapTest, beyond, ratio_test
 from analysis.windows import Floats, Ints, Sample, WindowedArm, ranks
 
 _NARROWEST = 1e-6
@@ -74,17 +74,10 @@ def band_of(quantile: float) -> tuple[float, float]:
     return round(low, 9), round(high, 9)
 
 
-def smoothed_ratio(
-    ramps: Ramps, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
-) -> Swap | Refusal:
-    """The ratio of the arms' smoothed quantiles, with its intervals."""
-    return with_intervals(smoothed_test(ramps, quantile, signs=signs, memory_s=memory_s))
-
-
 def smoothed_test(
     ramps: Ramps, quantile: float, *, signs: Signs, memory_s: float = MEMORY_S
 ) -> SwapTest | Refusal:
-    """The test behind `smoothed_ratio`, without its intervals."""
+    """The test of the ratio of the arms' smoothed quantiles."""
     from scipy.optimize import brentq  # slow to import, and short runs do not come here
 
     pairs, baseline, arm = ramps.pairs, ramps.baseline, ramps.arm

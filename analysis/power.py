@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from analysis.compare import LATENCY_METRICS
-from analysis.noise import Refusal, draw_signs, memory_of
+from analysis.noise import Refusal, draw_signs, memory_of, too_short
 from analysis.read import Run
 from analysis.results.values import Measure
 from analysis.samples import Latencies, measure_of, measured
@@ -22,6 +22,7 @@ from analysis.scatter import (
     Scatter,
     fewest_requests,
     lognormal,
+    lognormal_variance,
     memory_said,
     observed,
     shortest,
@@ -29,7 +30,7 @@ from analysis.scatter import (
 from analysis.swap import Swap
 from experiments.errors import PlanError
 from experiments.plan import Plan
-from experiments.units import is_of_first_byte
+from experiments.units import is_of_first_byte, quantile_of
 
 DIFFERENCES = (0.02, 0.05, 0.10, 0.20)
 
@@ -83,16 +84,10 @@ def power_of_plan(plan: Plan, *, spread: float = 0.5, design_effect: float = IND
     Raises:
         PlanError: the plan compares nothing, or does not say its rate.
     """
-    rates = planned_rates(plan)
-    if rates is None:
-        raise PlanError(
-            "The plan does not say its rate: requests arrive as in a trace, or when users send.",
-            "Give --like RUN, an earlier run of it.",
-        )
     return _power(
         plan,
         plan.traffic.measured_s,
-        rates,
+        stated_rates(plan, "Give --like RUN, an earlier run of it."),
         f"It is taken that log latency is normal with a standard deviation of {spread:g}, and that "
         f"the design effect is {design_effect:g}. An earlier run knows better: --like RUN.",
         lambda pair, _, metric: lognormal(
@@ -114,7 +109,9 @@ def power_of_run(run: Run) -> Power:
         measured_s,
         _measured_rates(run),
         f"It rests on the noise of this run. {memory}",
-        lambda _, arm, metric: _scatter(run, arm, metric, ratios),
+        lambda pair, arm, metric: observed(
+            metric, ratios[arm](metric), pair, measured_s, memory_of(run.plan)
+        ),
     )
 
 
@@ -133,18 +130,19 @@ def power_of_plan_like(plan: Plan, run: Run) -> Power:
             f"{run.path}: its answers came whole, so it says nothing of a stream's first byte.",
             "Give --like a run of streams, or leave out the margins of ttfb.",
         )
-    ratios = _ratios(run)
+    ratios, rates, span_s = _ratios(run), _measured_rates(run), run.end_s - run.start_s
+    pairs = {arm: Rates(rates[run.plan.comparison.baseline], rates[arm]) for arm in ratios}
 
     def noisiest(pair: Rates, _: str, metric: str) -> Scatter:
-        return max(
-            (_scatter(run, arm, metric, ratios).at(pair) for arm in ratios),
-            key=lambda one: math.inf if one.error_1s is None else one.error_1s,
-        )
+        memory_s = memory_of(run.plan)
+        found = (observed(metric, ratios[a](metric), pairs[a], span_s, memory_s) for a in ratios)
+        every = [one.at(pair) for one in found]
+        return max(every, key=lambda one: math.inf if one.error_1s is None else one.error_1s)
 
     return _power(
         plan,
         plan.traffic.measured_s,
-        planned_rates(plan) or _measured_rates(run),
+        planned_rates(plan) or rates,
         f"It is taken to be as noisy as {run.id}.",
         noisiest,
     )
@@ -158,8 +156,7 @@ def _power(
     scatter: Callable[[Rates, str, str], Scatter],
 ) -> Power:
     require_comparison(plan)
-    guarded = plan.comparison.guarded
-    baseline = plan.comparison.baseline
+    guarded, baseline = plan.comparison.guarded, plan.comparison.baseline
     latency_metrics = dict.fromkeys((*LATENCY_METRICS, *plan.comparison.margins))
     latency_metrics.pop("error_rate", None)
     fewest_rps = min(rates.values())
@@ -215,6 +212,11 @@ def _ratios(run: Run) -> dict[str, _Ratio]:
     require_comparison(run.plan, f"{run.path}: ")
     signs = draw_signs(np.random.default_rng(0))
     baseline, memory_s = run.plan.comparison.baseline, memory_of(run.plan)
+    if refusal := too_short(run.end_s - run.start_s, memory_s):
+        raise PlanError(
+            f"{run.path}: too short to show how noisy it is. {refusal.reason}",
+            "Give a longer run, or abreast power PLAN without --like.",
+        )
     taken = measured(run, run.measured)
 
     @cache
@@ -226,12 +228,6 @@ def _ratios(run: Run) -> dict[str, _Ratio]:
         return timed.ratio(metric, signs=signs, memory_s=memory_s)
 
     return {arm: partial(ratio, arm) for arm in run.plan.arms if arm != baseline}
-
-
-def _scatter(run: Run, arm: str, metric: str, ratios: dict[str, _Ratio]) -> Scatter:
-    rates, span_s = _measured_rates(run), run.end_s - run.start_s
-    pair = Rates(rates[run.plan.comparison.baseline], rates[arm])
-    return observed(metric, ratios[arm](metric), pair, span_s, memory_of(run.plan))
 
 
 def require_comparison(plan: Plan, where: str = "") -> None:
@@ -247,11 +243,18 @@ def require_comparison(plan: Plan, where: str = "") -> None:
 
 def planned_rates(plan: Plan) -> dict[str, float] | None:
     """Give each arm's requests a second; `None`: the plan does not say."""
-    total_rps = plan.traffic.rate_rps
-    if total_rps is None:
+    if (total_rps := plan.traffic.rate_rps) is None:
         return None
     shares = sum(arm.share for arm in plan.arms.values())
     return {name: total_rps * arm.share / shares for name, arm in plan.arms.items()}
+
+
+def stated_rates(plan: Plan, otherwise: str) -> dict[str, float]:
+    """Give the planned rates; raise PlanError, with what to do instead, where there are none."""
+    if rates := planned_rates(plan):
+        return rates
+    said = "The plan does not say its rate: requests arrive as in a trace, or when users send."
+    raise PlanError(said, otherwise)
 
 
 def _measured_rates(run: Run) -> dict[str, float]:
@@ -267,16 +270,13 @@ def foreseen(plan: Plan) -> tuple[str, ...]:
     measured_s, said = plan.traffic.measured_s, []
     if plan.question not in ("compare", "load"):  # others judge many runs together
         return ()
-    shortest_s = 6 * memory_of(plan)
+    shortest_s, short = 6 * memory_of(plan), f"Note: {measured_s:g} s are measured"
     if measured_s < shortest_s:
-        said.append(
-            f"Note: {measured_s:g} s are measured; below {shortest_s:g} s there is no verdict, "
-            "only estimates."
-        )
+        said.append(f"{short}; below {shortest_s:g} s there is no verdict, only estimates.")
     elif measured_s < 2 * shortest_s:
         said.append(
-            f"Note: {measured_s:g} s are measured; a verdict from less than "
-            f"{2 * shortest_s:g} s is marked as that of a short run."
+            f"{short}; a verdict from less than {2 * shortest_s:g} s is marked as that of a short "
+            "run."
         )
     said += _foreseen_of_slo(plan)
     rates = planned_rates(plan)
@@ -300,15 +300,11 @@ def _note(metric: str, margin: float, rates: Rates, measured_s: float) -> str | 
             f"{at}, which needs {needed:,.0f} requests an arm; the smallest arm gets about "
             f"{requests:,.0f}. It will end in cannot tell."
         )
-    error_1s = (
-        lognormal(metric, rates, spread=_BEST_SPREAD, design_effect=1.0).error_1s
-        if is_latency
-        else None
-    )
-    if error_1s is None:
+    if not is_latency:
         return None
+    variance = lognormal_variance(quantile_of(metric), _BEST_SPREAD) * rates.inverse / measured_s
     # Not Student's t: by chance an interval is as narrow as if its noise were known.
-    half, room = float(ndtri(0.95)) * error_1s / math.sqrt(measured_s), math.log1p(margin)
+    half, room = float(ndtri(0.95)) * math.sqrt(variance), math.log1p(margin)
     if half <= room:
         return None
     return (
@@ -325,26 +321,24 @@ def _without_a_failure(margin: float) -> int:
 
 def _foreseen_of_slo(plan: Plan) -> list[str]:
     """Say which limits cannot be met, whatever comes: too short a stage, or too few requests."""
-    said = []
+    said, shortest_s = [], 6 * memory_of(plan)
     share = {name: arm.share for name, arm in plan.arms.items()}
     spans = {phase.name: phase.end_s - phase.start_s for phase in plan.traffic.phases}
     for asked in plan.thresholds:
-        where = f" in {asked.phase}" if asked.phase else ""
-        limit = f"the {asked.metric} limit of {asked.arm}{where}"
+        limit = f"Note: the {asked.metric} limit of {asked.arm}"
+        limit += f" in {asked.phase}" if asked.phase else ""
         length_s = spans[asked.phase] if asked.phase else plan.traffic.measured_s
-        if asked.phase and asked.window_s is None and length_s < 6 * memory_of(plan):
-            said.append(
-                f"Note: {limit} will end in cannot tell: {length_s:g} s are fewer than "
-                f"{6 * memory_of(plan):g} s."
-            )
+        if asked.phase and asked.window_s is None and length_s < shortest_s:
+            short = f"{length_s:g} s are fewer than {shortest_s:g} s"
+            said.append(f"{limit} will end in cannot tell: {short}.")
         elif (rate_rps := _rate_rps(plan, asked.phase)) is not None:
-            stretch_s = asked.window_s or length_s
-            requests = rate_rps * stretch_s * share[asked.arm] / sum(share.values())
+            sent = rate_rps * (asked.window_s or length_s)
+            requests = sent * share[asked.arm] / sum(share.values())
             needed = 3 / asked.allowed  # -ln 5 %: so many without a miss show the share
             if requests < needed:
                 each = f" in {asked.window_s:g} s" if asked.window_s else ""
                 said.append(
-                    f"Note: {limit} needs {needed:,.0f} requests{each}, and gets about "
+                    f"{limit} needs {needed:,.0f} requests{each}, and gets about "
                     f"{requests:,.0f}. It will end in cannot tell unless it is broken."
                 )
     return said

@@ -29,8 +29,8 @@ class Probe(NamedTuple):
     rate_rps: float
     observed: Observed
     checks: tuple[Check, ...]
-    left_out: str | None
-    """Why the generator was in the way, where it was."""
+    left_out: Check | None
+    """What shows that the generator was in the way, where it was."""
 
     @property
     def is_invalid(self) -> bool:
@@ -67,13 +67,13 @@ def read_probe(path: Path) -> Probe | None:
     longest_ms = slowest_ms(run.plan.thresholds) or np.inf
     has_slots = run.manifest.get("slots", 0) >= rate_rps * longest_ms / 1e3
     own = _GENERATORS_OWN if has_slots else (*_GENERATORS_OWN, _TAKEN_BY_THE_ENDPOINT)
-    in_the_way = [c.finding for c in checks if c.name in own and c.state != "ok"]
+    in_the_way = (c for c in checks if c.name in own and c.state != "ok")
     return Probe(
         run=run,
         rate_rps=rate_rps,
         observed=_observed(run, rows),
         checks=checks,
-        left_out=next(iter(in_the_way), None),
+        left_out=next(in_the_way, None),
     )
 
 

@@ -79,14 +79,11 @@ def _joined(probes: Sequence[Observed]) -> Observed:
     starts_s = np.cumsum([0.0, *(probe.length_s for probe in probes)])
     shifted = [p._replace(at_s=p.at_s + s) for p, s in zip(probes, starts_s, strict=False)]
     nothing = Observed(np.empty(0), np.empty(0), np.empty(0), 0.0)
-    at_s, latency_ms, ended_s, _, ttfb_ms = map(list, zip(nothing, *shifted, strict=True))
-    return Observed(
-        np.concatenate(at_s),
-        np.concatenate(latency_ms),
-        np.concatenate(ended_s),
-        starts_s[-1],
-        np.concatenate(ttfb_ms),
+    at_s, latency_ms, ended_s, ttfb_ms = (
+        np.concatenate([getattr(probe, name) for probe in (nothing, *shifted)])
+        for name in ("at_s", "latency_ms", "ended_s", "ttfb_ms")
     )
+    return Observed(at_s, latency_ms, ended_s, starts_s[-1], ttfb_ms)
 
 
 def _limit(asked: Threshold, seen: Observed, limits: int, memory_s: float) -> LimitAtRate:

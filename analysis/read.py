@@ -4,6 +4,7 @@ Reading changes nothing on disk. A run that crashed or has not ended is read as 
 go, and its counts say what is not there.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from experiments import run_folder
 from experiments.errors import RunFolderError
@@ -81,8 +83,11 @@ class Run:
     def timeline(self) -> list[dict[str, Any]]:
         """What happened beside requests, in its order; a line that was cut is left out."""
         path = RunFolder(self.path).timeline
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        events = []
+        for line in path.read_bytes().splitlines() if path.is_file() else []:
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+        return events
 
     @property
     def cold(self) -> pd.DataFrame:
@@ -125,19 +130,20 @@ def read_run(path: str | Path, columns: Sequence[str] | None = None) -> Run:
     """
     folder = run_folder.open_folder(Path(path))
     manifest = run_folder.read_manifest(folder)
-    try:
+    with _naming_damage(folder.manifest):
         plan = Plan.model_validate(manifest["plan"])
-        if columns is not None and plan.is_streamed:
-            columns = (*columns, *_OF_STREAMS)
-        if columns is not None and plan.traffic.routing == "weighted":
-            columns = (*columns, "in_session")
-        requests = _frame(*_records(folder, columns))
+    if columns is not None and plan.is_streamed:
+        columns = (*columns, *_OF_STREAMS)
+    if columns is not None and plan.traffic.routing == "weighted":
+        columns = (*columns, "in_session")
+    with _naming_damage(folder.requests):
+        requests = _with_durations(_frame(*_records(folder, columns)), plan)
+        _refuse_impossible(requests)
+    with _naming_damage(folder.health):
         health = _health(folder)
+    with _naming_damage(folder.payloads):
         labels = _labels(folder)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
     _refuse_lost_files(folder, manifest, len(requests))
-    requests = _with_durations(requests, plan)
     if not requests["seq"].is_monotonic_increasing:  # those of an ended run are sorted on disk
         requests = requests.sort_values("seq", kind="stable", ignore_index=True)
     pa.default_memory_pool().release_unused()
@@ -167,8 +173,9 @@ def read_requests(path: str | Path) -> Iterator[pd.DataFrame]:
     """
     folder = run_folder.open_folder(Path(path))
     manifest = run_folder.read_manifest(folder)
-    try:
+    with _naming_damage(folder.manifest):
         plan = Plan.model_validate(manifest["plan"])
+    with _naming_damage(folder.requests):
         if folder.requests.is_file():
             file = pq.ParquetFile(folder.requests)
             rows, parts = file.metadata.num_rows, file.iter_batches(_PART)
@@ -178,12 +185,16 @@ def read_requests(path: str | Path) -> Iterator[pd.DataFrame]:
         _refuse_lost_files(folder, manifest, rows)
         for part in parts if rows else [SCHEMA.empty_table()]:
             yield _with_durations(_frame(part.schema.names, part.column), plan)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
 
 
 def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:
-    """Hold a run that was finished to what its manifest says it holds."""
+    """Hold a run that was finished to what its manifest says it holds, and any to have begun."""
+    if not rows and not folder.payloads.is_file():
+        raise RunFolderError(
+            f"{folder.path}: holds nothing: the run ended before its first request, or has not "
+            "sent it yet.",
+            "If no process makes this run any more, delete the folder, and make the run again.",
+        )
     counts = manifest.get("counts")
     if not counts:
         return
@@ -198,8 +209,25 @@ def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -
         )
 
 
-def _damaged(path: str | Path, error: Exception) -> RunFolderError:
-    return RunFolderError(f"{path}: damaged: {error}", "Make the run again, or restore the folder.")
+def _refuse_impossible(requests: pd.DataFrame) -> None:
+    """Raise ValueError where a latency is none: no clock that only goes on gives such a record."""
+    ended_early = (requests["response_ms"] < 0) | (requests["service_ms"] < 0)
+    if (ended_early | (requests["ended_ms"].isna() & (requests["outcome"] == "ok"))).any():
+        raise ValueError("a request ended before it began, or was answered and never ended")
+
+
+@contextlib.contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        said = f"it holds no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            said = f"plan.{key} = {first['input']!r}: {first['msg']}"
+        hint = "Restore the file from a copy, or make the run again."
+        raise RunFolderError(f"{path}: damaged: {said}.", hint) from None
 
 
 _Read = Callable[[str], pa.Array | pa.ChunkedArray]

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.read import Run
-from analysis.render.format import count, joined
+from analysis.render.format import count, counted, joined
 from analysis.results.run import Check
 from analysis.results.seen import CloudWatch, CloudWatchArm
 from experiments.errors import RunFolderError
@@ -117,7 +117,11 @@ def _compared(run: Run) -> tuple[CloudWatch, list[_Counted]] | None:
 
 
 def _held_against(run: Run, raw: Mapping[str, Any]) -> tuple[CloudWatch, list[_Counted]]:
-    zero_ms = _ms(next(event["zero_at"] for event in run.timeline if event["kind"] == "start"))
+    begun = [event["zero_at"] for event in run.timeline if event["kind"] == "start"]
+    if not begun:
+        path = run.path / "timeline.jsonl"
+        raise RunFolderError(f"{path}: does not say when the run began.", "Restore it.")
+    zero_ms = _ms(begun[0])
     sent = run.requests.loc[~run.requests["outcome"].isin(_UNASKED), list(_COLUMNS)]
     sent = sent.assign(at_ms=zero_ms + sent["ended_ms"])
     minutes = np.arange(_ms(raw["from"]), _ms(raw["to"]), _MINUTE_MS)
@@ -125,7 +129,7 @@ def _held_against(run: Run, raw: Mapping[str, Any]) -> tuple[CloudWatch, list[_C
     filled = (minutes - begun_ms >= _SKEW_MS) & (ended_ms - minutes - _MINUTE_MS >= _SKEW_MS)
     is_filled = bool(filled.any())
     minutes = minutes[filled] if is_filled else minutes
-    notes = [f"Compared are whole minutes of the run, {len(minutes)} of them."]
+    notes = [f"Compared: {counted(len(minutes), 'whole minute')} of the run."]
     if not is_filled:
         notes = [
             "The run fills no whole minute: those compared may have calls from beside it, so that "
@@ -145,7 +149,7 @@ def _held_against(run: Run, raw: Mapping[str, Any]) -> tuple[CloudWatch, list[_C
         notes.append(f"CloudWatch had nothing of {joined(silent)} in these minutes.")
     if _may_be_foreign(run) or not is_filled:
         notes += [
-            f"No record explains {count(each.more)} of {each.row.arm}."
+            f"No record explains {counted(each.more, 'invocation')} of {each.row.arm}."
             for each in found
             if each.more
         ]

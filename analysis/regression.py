@@ -11,14 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.blocks import called, compared, report_of, side
+from analysis.blocks import called, report_of
 from analysis.conditions import alike
 from analysis.read import Run
 from analysis.render import format as fmt
 from analysis.results.comparison import Difference
 from analysis.results.report import Report, State, Verdict
 from analysis.results.run import Check
-from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed
+from analysis.runs import ERROR_RATE, Design, arm_run, check_runs, completed, difference, side
 from analysis.runs_needed import FEWEST_RUNS
 from analysis.samples import measure_of
 from analysis.verdict import holm, stated, untrusted
@@ -82,15 +82,7 @@ def regression(
     refusal = too_few(len(before), len(after), design)
     plan = after[-1][0].plan
     differences = [
-        compared(
-            baseline,
-            candidate,
-            metric,
-            measure_of(plan, metric),
-            design=design,
-            margin=margin,
-            refusal=refusal,
-        )
+        difference(baseline, candidate, metric, measure_of(plan, metric), design, margin, refusal)
         for metric, margin in plan.gate.guarded.items()
     ]
     differences = gate(differences, (len(before), len(after)), design)
@@ -171,16 +163,17 @@ def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verd
     passed = [item for item in differences if item.call in ("better", "same")]
     candidate, baseline = differences[0].arm, differences[0].baseline
     if failed:
-        sentence = f"Regression: {candidate} is worse than {baseline}: {_found(failed)}."
+        sentence = f"Regression: {candidate} is worse than {baseline}: {fmt.changes(failed)}."
     elif open_ones:
         sentence = f"Cannot tell yet whether {candidate} got worse than {baseline}: "
-        sentence += f"{_found(open_ones)}."
+        sentence += f"{fmt.changes(open_ones)}."
     else:
         better = [item for item in passed if item.call == "better"]
         within = [item for item in passed if item.call == "same"]
-        said = [f"{candidate} is better than {baseline}: {_found(better)}"] if better else []
+        said = [f"{candidate} is better than {baseline}: {fmt.changes(better)}"] if better else []
         beyond = "the rest is" if better else f"{candidate} is"
-        said += [f"{beyond} within the margins of {baseline}: {_found(within)}"] if within else []
+        beyond += f" within the margins of {baseline}"
+        said += [f"{beyond}: {fmt.changes(within)}"] if within else []
         sentence = f"No regression: {'; '.join(said)}."
     state: State = "worse" if failed else "undecided" if open_ones else "same"
     beside = [] if not passed or len(passed) == len(differences) else [_listed(passed, "pass")]
@@ -195,19 +188,6 @@ def _verdict(differences: Sequence[Difference], checks: Sequence[Check]) -> Verd
 def _listed(items: Sequence[Difference], word: str) -> str:
     names = fmt.joined([fmt.metric_word(item.metric) for item in items])
     return f"{word.capitalize()}: {names}."
-
-
-def _found(items: Sequence[Difference]) -> str:
-    said = []
-    for item in items:
-        change = (
-            fmt.points_change(item.difference)
-            if item.unit == "share"
-            else fmt.ratio_change(item.ratio)
-        )
-        found = f"{change.value} ({change.interval_unit})" if change else "without an interval"
-        said.append(f"{fmt.metric_word(item.metric)} {found}")
-    return ", ".join(said)
 
 
 def untrusted_runs(runs: Sequence[Run]) -> Verdict | None:

@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from analysis.differences import unknown, with_rates, with_ratio
 from analysis.error_rates import error_rate_difference
 from analysis.noise import Signs, draw_signs, memory_of
-from analysis.power import planned_rates, require_comparison
+from analysis.power import require_comparison, stated_rates
 from analysis.read import Run
 from analysis.results.comparison import Difference
 from analysis.results.values import Measure
@@ -105,12 +105,7 @@ def rehearse_plan(
     """
     baseline, arm = _arms(plan)
     traffic = plan.traffic
-    by_arm = planned_rates(plan)
-    if by_arm is None:
-        raise PlanError(
-            "The plan does not say its rate: requests arrive as in a trace, or when users send.",
-            "Simulate a run of it: abreast simulate RUN",
-        )
+    by_arm = stated_rates(plan, "Simulate a run of it: abreast simulate RUN")
     rates = by_arm[baseline], by_arm[arm]
     draws = {name: partial(_draw_stream, plan, name, rates) for name in streams}
     about = [

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from analysis.error_rates import newcombe
 from analysis.noise import Precision, precision
 from analysis.read import Run
-from analysis.render.format import counted
+from analysis.render.format import counted, few
 from analysis.results.comparison import Difference
 from analysis.results.run import Check
 from analysis.results.values import Estimate, Measure, estimate
@@ -88,6 +89,26 @@ def arm_run(run: Run, arm: str) -> ArmRun:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Side:
+    """One side of a comparison: runs, each with the arm that it gives, and what that arm did."""
+
+    name: str
+    of: tuple[tuple[Run, str], ...]
+    numbers: tuple[ArmRun, ...]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The measured requests of all runs, under this side's name."""
+        parts = [rows[rows["arm"] == arm] for rows, arm in ((r.measured, a) for r, a in self.of)]
+        return pd.concat(parts, ignore_index=True).assign(arm=self.name)
+
+
+def side(name: str, of: Sequence[tuple[Run, str]]) -> Side:
+    """Make a side from runs, each with the arm that it gives."""
+    return Side(name=name, of=tuple(of), numbers=tuple(arm_run(run, arm) for run, arm in of))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A mean difference over runs, with its standard error and degrees of freedom."""
@@ -126,42 +147,40 @@ def change(baseline: ArrayLike, arm: ArrayLike, design: Design) -> Change:
 
 
 def difference(
-    baseline: Sequence[ArmRun],
-    arm: Sequence[ArmRun],
+    baseline: Side,
+    arm: Side,
     metric: str,
     measure: Measure,
-    *,
-    names: tuple[str, str],
     design: Design,
     margin: float | None,
     refusal: str | None = None,
 ) -> Difference:
-    """Compare two sides of runs in one metric; it is not called yet, except where it is refused.
+    """Compare two sides in one metric; it is not called yet, except where it is refused.
 
-    `names` are those of the baseline and of the arm. With a `refusal`, which says why the runs
-    are too few, the values are given and nothing else. `tail_requests` is that of all runs of the
-    side that has fewer; a verdict needs as many as in one run.
+    With a `refusal`, which says why the runs are too few, the values are given and nothing else.
+    `tail_requests` is that of all runs of the side that has fewer; a verdict needs as many as in
+    one run.
     """
-    sides = [[run.number(metric, measure) for run in side] for side in (baseline, arm)]
+    runs = baseline.numbers, arm.numbers
+    sides = [[run.number(metric, measure) for run in side] for side in runs]
     before, after = (np.array([v for v in side if v is not None]) for side in sides)
     is_share = metric == ERROR_RATE
     if is_share:
-        tail = sum(run.failed for run in (*baseline, *arm))
+        tail = sum(run.failed for side in runs for run in side)
         carries: Precision = "enough"
     else:
-        tail = min(sum(run.beyond(metric, measure) for run in side) for side in (baseline, arm))
+        tail = min(sum(run.beyond(metric, measure) for run in side) for side in runs)
         carries = precision(tail)
     unknown = sum(value is None for side in sides for value in side)
     if refusal is None and unknown:
-        refusal = f"{unknown} of the runs have no {metric}: it reaches requests that timed out or "
-        refusal += "failures that name no arm, or is of first bytes where answers came whole."
+        refusal = f"{counted(unknown, 'run')} gave no {metric}: it reaches requests that timed out "
+        refusal += "or failures that name no arm, or is of first bytes where answers came whole."
     if refusal is None and carries == "refused":
-        lie = "lies" if tail == 1 else "lie"
-        refusal = f"Only {counted(tail, 'request')} of a side {lie} beyond {metric}, over all its "
-        refusal += "runs."
+        lie = "lies" if tail < 2 else "lie"
+        refusal = f"{few(tail, 'request')} of a side {lie} beyond {metric}, over all its runs."
     ratio = apart = p_value = None
     if refusal is None and is_share:
-        apart, p_value = _error_rates(baseline, arm, change(before, after, design))
+        apart, p_value = _error_rates(*runs, change(before, after, design))
     elif refusal is None:
         found = change(np.log(before), np.log(after), design)
         if found.error < _NO_SPREAD:
@@ -170,8 +189,8 @@ def difference(
             ratio, p_value = _ratio(found), found.p_value
     means = [_mean(side, is_share=is_share) for side in (before, after)]
     return Difference(
-        arm=names[1],
-        baseline=names[0],
+        arm=arm.name,
+        baseline=baseline.name,
         metric=metric,
         measure="outcome" if is_share else measure,
         unit="share" if is_share else "ms",
@@ -184,8 +203,6 @@ def difference(
         precision=carries if refusal is None else "refused",
         call="undecided" if refusal is None else "refused",
         p_value=p_value,
-        p_value_holm=None,
-        autocorrelation=None,
         reason=refusal,
     )
 
@@ -248,7 +265,8 @@ def completed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], Check]:
         )
     title = "Runs complete"
     if not left:
-        return kept, Check("runs", title, "ok", f"all {len(kept)} came to their end")
+        said = f"{counted(len(kept), 'run')} of {len(kept)} came to the planned end"
+        return kept, Check("runs", title, "ok", said)
     said = f"{len(left)} of {len(runs)} are left out: {', '.join(left)}"
     if set(endings.values()) == {"interrupted"}:
         return kept, Check("runs", title, "warn", said, "Make them again.")
@@ -266,8 +284,8 @@ def check_runs(runs: Sequence[Run]) -> tuple[Check, ...]:
     for name, of_runs in found.items():
         where, worst = max(of_runs, key=lambda pair: _WORST.index(pair[1].state))
         odd = sum(check.state != "ok" for _, check in of_runs)
-        said = f"in each of {len(of_runs)} runs"
+        said = f"in {counted(len(of_runs), 'run')} of {len(of_runs)}"
         if odd:
-            said = f"in {odd} of {len(of_runs)} runs; in {where}: {worst.finding}"
+            said = f"not in {odd} of {counted(len(of_runs), 'run')}; in {where}: {worst.finding}"
         checks.append(Check(name, worst.title, worst.state, said, worst.next_step))
     return tuple(checks)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from analysis.noise import precision
+from analysis.noise import ENOUGH_BEYOND, precision
 from analysis.render import format as fmt
 from analysis.results.comparison import Difference
 from analysis.runs import ERROR_RATE, Design
+from analysis.scatter import lognormal_variance
 from analysis.verdict import ALPHA
 from analysis.windows import Floats
 from experiments.plan import Plan
@@ -27,8 +28,6 @@ _REQUEST_SPREAD = 0.5
 _MOST_RUNS = 200
 _MOST_MORE_RUNS = 100
 _POWER = 0.8
-_ENOUGH_BEYOND = 50
-"""Requests beyond a percentile, from which on it is precise."""
 _Runs = int | NDArray[np.int_]
 
 
@@ -42,7 +41,7 @@ def more_runs(
     before, after = runs
     if item.precision == "imprecise":
         fewer = min(runs)
-        more = math.ceil(_ENOUGH_BEYOND * fewer / item.tail_requests) - fewer
+        more = math.ceil(ENOUGH_BEYOND * fewer / item.tail_requests) - fewer
         whose = "a side" if before == after else "of the side that has fewer"
         return _would_settle(more, whose)
     is_share = item.unit == "share"
@@ -73,7 +72,8 @@ def more_runs(
     for whose, (b, a) in ways.items():
         reach = stdtrit(_freedom(b, a, design), tail) * spread * _root(b, a, design)
         if (reach < room).any():
-            return _would_settle(int(more_of[(reach < room).argmax()]), whose)
+            settles = _would_settle(int(more_of[(reach < room).argmax()]), whose)
+            return f"{settles} if they come out like these (to count on it takes more)"
     return "it lies at the margin, and no sensible number of runs would settle it"
 
 
@@ -146,14 +146,14 @@ def foreseen_runs(plan: Plan, seen: Mapping[str, float] | None = None) -> tuple[
             if precision(int(tail + 1e-6)) != "enough":
                 said.append(
                     f"{name}: about {math.floor(tail + 1e-6)} requests of a side lie beyond it; "
-                    f"it takes {_ENOUGH_BEYOND}. It ends in cannot tell."
+                    f"it takes {ENOUGH_BEYOND}. It ends in cannot tell."
                 )
                 continue
         if seen and metric in seen:
             spread, source = seen[metric], "as in the runs of the baseline"
         else:
-            sampling = _sampling(quantile, requests) * (math.sqrt(2) if is_blocks else 1)
-            spread = math.hypot(ASSUMED_SPREAD, sampling)
+            sampling = lognormal_variance(quantile, _REQUEST_SPREAD) / requests
+            spread = math.hypot(ASSUMED_SPREAD, math.sqrt(sampling * (2 if is_blocks else 1)))
             source = f"assumed: {ASSUMED_SPREAD:.0%}, and what the number of requests adds"
         to_pass, to_fail = runs_needed(spread, margin, design, len(asked.guarded))
         if runs < max(to_pass, to_fail):
@@ -165,12 +165,3 @@ def foreseen_runs(plan: Plan, seen: Mapping[str, float] | None = None) -> tuple[
                 f"regression.runs_per_side is {runs}."
             )
     return tuple(said)
-
-
-def _sampling(quantile: float | None, requests: float) -> float:
-    """Give the standard error of a log quantile, or mean, of so many lognormal latencies."""
-    if quantile is None:
-        return math.sqrt(math.expm1(_REQUEST_SPREAD**2) / requests)
-    z = float(ndtri(quantile))
-    density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) / _REQUEST_SPREAD
-    return math.sqrt(quantile * (1 - quantile) / requests) / density

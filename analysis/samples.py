@@ -41,18 +41,22 @@ class Latencies:
     """Two arms' latencies in milliseconds; a timeout stands among them as longer than any answer.
 
     `known_to_ms` is the shortest that a timeout was waited for. `timed_out` says how many did,
-    and where; it is empty where none did. `unnamed` of them may be either arm's.
+    and where; it is empty where none did. `unnamed` of them may be either arm's. `names` are those
+    of the baseline and of the arm.
     """
 
     sample: Sample
     known_to_ms: float
     timed_out: str
     unnamed: int
+    names: tuple[str, str] = ("the baseline", "the arm")
 
     def hidden(self, quantile: float | None) -> Refusal | None:
-        """Say why a quantile, or the mean for None, hangs on how long timeouts would have taken."""
+        """Say why a quantile, or the mean for None, is not known, as where it hangs on timeouts."""
         arms = self.sample.baseline, self.sample.arm
-        if not self.timed_out or self.sample.smaller == 0:
+        if empty := nothing_of(self.sample, self.names):
+            return Refusal(reason=empty)
+        if not self.timed_out:
             return None
         values = [self._known(arm, quantile) for arm in arms]
         if quantile is not None and None not in values:
@@ -87,6 +91,13 @@ class Pairs:
 
     latencies: Latencies
     incomplete: int
+
+
+def nothing_of(sample: Rates, names: tuple[str, str]) -> str | None:
+    """Say which of two arms has nothing to judge; `None`: both have."""
+    sizes = zip(names, (sample.baseline.size, sample.arm.size), strict=True)
+    empty = [name for name, size in sizes if not size]
+    return f"No request of {' or '.join(empty)} can be judged." if empty else None
 
 
 def measures_of(run: Run) -> tuple[Measure, ...]:
@@ -229,6 +240,7 @@ class Measured:
             known_to_ms=lasting.known_to_ms(),
             timed_out=" and ".join(named),
             unnamed=unnamed,
+            names=arms,
         )
 
     def _is_of(self, arm: str) -> Flags:

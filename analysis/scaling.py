@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from analysis.read import Run
-from analysis.render.format import count, joined
+from analysis.render.format import count, joined, share
 from analysis.results.run import Check
 
 _SCALES = ("Pending", "InProgress", "Successful")
@@ -45,6 +45,31 @@ def instances_of(run: Run, arm: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
+def load_check(run: Run) -> Check | None:
+    """Warn of arms whose instances carry unequal load, which tells them apart like a model does."""
+    endpoint = run.manifest.get("endpoint", {})
+    title = "Equal load per instance"
+    if endpoint.get("status") not in (None, "InService"):
+        step = "Wait until it is InService: a deployment mixes two models under one name."
+        return Check("instances", title, "warn", f"the endpoint was {endpoint['status']}", step)
+    if endpoint.get("note"):
+        step = "Allow sagemaker:DescribeEndpoint and sagemaker:DescribeEndpointConfig."
+        return Check("instances", title, "warn", endpoint["note"], step)
+    load = {}
+    for name, arm in run.plan.arms.items():
+        variant = endpoint.get("variants", {}).get(described_as(run, name) or "", {})
+        if variant.get("instances"):
+            load[name] = arm.share / variant["instances"]
+    if len(load) < len(run.plan.arms):
+        return None
+    finding = ", ".join(f"{name} {share(part / sum(load.values()))}" for name, part in load.items())
+    if any(abs(a - b) > 1e-9 for a, b in pairwise(load.values())):
+        step = "Give the arms instances in proportion to their share."
+        said = f"share of the load that one instance gets: {finding}"
+        return Check("instances", title, "warn", said, step)
+    return Check("instances", title, "ok", "each instance of each arm gets the same share")
+
+
 def held_check(run: Run) -> Check | None:
     """Fail a run in which a variant of an arm was scaled, or was to be; `None`: not known.
 
@@ -54,7 +79,7 @@ def held_check(run: Run) -> Check | None:
     arms = _of_arms(run)
     variants = [name for name in arms if name in before and name in after]
     lost = [name for name in arms if name in before and name not in after]
-    title = "Instances held"
+    title = "Instance count steady"
     readings = [_counts(described) for _, described in _descriptions(run)]
     for name in (name for name in arms if name in before):
         seen = {number for reading in readings for number in reading.get(name, ())}
@@ -74,7 +99,7 @@ def held_check(run: Run) -> Check | None:
     said = ", ".join(f"{name} {next(iter(before[name]))}" for name in variants)
     note = run.manifest.get("scaling", {}).get("note")
     said += f"; scaling activity could not be read: {note}" if note else ""
-    return Check("scaling", title, "ok", f"before and after, as wanted: {said}")
+    return Check("scaling", title, "ok", f"instances before and after the run: {said}")
 
 
 def unchanged_check(run: Run) -> Check | None:
@@ -99,7 +124,8 @@ def unchanged_check(run: Run) -> Check | None:
     if taken is None or "variants" not in run.manifest.get("endpoint_after", {}):
         return None
     read = taken["taken"] - taken["failed"]
-    finding = f"weights, config, models and images as before the run; read {count(read + 2)} times"
+    finding = "weights, configuration, models and images stayed what they were before the run, as "
+    finding += f"read {count(read + 2)} times"
     return Check("endpoint", title, "ok", finding)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from analysis.noise import MEMORY_S, Refusal, cosine_waves, guard_of, too_short
+from analysis.noise import ENOUGH_BEYOND, MEMORY_S, Refusal, cosine_waves, guard_of, too_short
 from analysis.swap import Swap
 from analysis.windows import WINDOWS
 from experiments.units import quantile_of
@@ -29,7 +29,6 @@ INDEPENDENT = 1.3
 it may have missed. With 1, seven runs in ten show what is said to be found, and not eight."""
 
 _TELLS_MEMORY_S = 600.0
-_ENOUGH_BEYOND = 50
 _FEWEST_REQUESTS, _TWENTY_WINDOWS = 200, 400
 """Of an arm: twenty in each of the ten windows below which nothing is judged; in each of twenty."""
 
@@ -133,12 +132,7 @@ def lognormal(
     memory_s: float = MEMORY_S,
 ) -> Scatter:
     """Take log latency to be normal, with this standard deviation."""
-    quantile = quantile_of(metric)
-    if quantile is None:
-        variance = math.expm1(spread**2)
-    else:
-        density = math.exp(-(float(ndtri(quantile)) ** 2) / 2) / math.sqrt(2 * math.pi) / spread
-        variance = quantile * (1 - quantile) / density**2
+    variance = lognormal_variance(quantile_of(metric), spread)
     return Scatter(
         metric=metric,
         rates=rates,
@@ -146,6 +140,14 @@ def lognormal(
         error_1s=math.sqrt(design_effect * variance * rates.inverse),
         design_effect=design_effect,
     )
+
+
+def lognormal_variance(quantile: float | None, spread: float) -> float:
+    """Give the variance of a log quantile, or mean, of lognormal latencies, times their number."""
+    if quantile is None:
+        return math.expm1(spread**2)
+    density = math.exp(-(float(ndtri(quantile)) ** 2) / 2) / math.sqrt(2 * math.pi) / spread
+    return quantile * (1 - quantile) / density**2
 
 
 def observed(
@@ -193,7 +195,7 @@ def fewest_requests(metric: str) -> int:
     """How many requests of an arm a verdict on a metric needs, however even they are."""
     quantile = quantile_of(metric)
     tail = 1.0 if quantile is None else min(quantile, 1 - quantile)
-    return max(round(_ENOUGH_BEYOND / tail), _FEWEST_REQUESTS)
+    return max(round(ENOUGH_BEYOND / tail), _FEWEST_REQUESTS)
 
 
 def shortest(reaches: Callable[[float], bool], smaller_rps: float, memory_s: float) -> Needed:

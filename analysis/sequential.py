@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 from analysis.noise import Noise, memory_of
-from analysis.results.values import Interval
+from analysis.results.values import Interval, of_logs
 from analysis.swap import SwapTest, score_of
 from analysis.windows import WINDOWS, Floats, Sample
 from experiments.plan import Plan
@@ -138,11 +138,7 @@ def _spreads(noise: Noise) -> list[tuple[float, float]]:
 
 def _interval(kept: Callable[[float], bool], start: float) -> Interval:
     low, high = (_edge(kept, start, side * _WIDEST_LOG_RATIO) for side in (-1, 1))
-    return Interval(
-        low=None if low is None else math.exp(low),
-        high=None if high is None else math.exp(high),
-        level=1 - ALPHA,
-    )
+    return of_logs(low, high, 1 - ALPHA)
 
 
 def _edge(kept: Callable[[float], bool], start: float, reach: float) -> float | None:

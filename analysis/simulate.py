@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -38,12 +38,11 @@ class TwoArms:
     arm_ms: Floats
 
 
-class Arrivals(Protocol):
-    """Draws when each arm's requests arrive, in seconds, ascending: the baseline's, the arm's."""
+Arrivals = Callable[[Generator, float, float], tuple[Floats, Floats]]
+"""Draws when each arm's requests arrive, in seconds, ascending: the baseline's, the arm's.
 
-    def __call__(self, rng: Generator, duration_s: float, rate_rps: float) -> tuple[Floats, Floats]:
-        """About `rate_rps` requests a second for each arm."""
-        ...
+From how long, in seconds, and about how many requests a second for each arm.
+"""
 
 
 def independent(rng: Generator, duration_s: float, rate_rps: float) -> tuple[Floats, Floats]:

@@ -32,10 +32,7 @@ def size(
     planned_rps = each_rps * asked.target_utilisation
     price = plan.arms[arm].instance_price_usd_per_hour
     peaks_rps = [share * asked.peak_rate for share in _SHARES_OF_PEAK] if asked.peak_rate else []
-    peaks = tuple(
-        _need(peak_rps, planned_rps, asked.zones, price, (lowest_rps, instances))
-        for peak_rps in peaks_rps
-    )
+    peaks = tuple(_need(plan, arm, rps, planned_rps, (lowest_rps, instances)) for rps in peaks_rps)
     most = next((n.with_zone_lost for n in peaks if n.peak_rps == asked.peak_rate), None)
     name = plan.variant_of(arm) or arm
     resource = (
@@ -71,17 +68,20 @@ def _per_million(usd_per_hour: float, rps: float) -> float:
     return usd_per_hour / (rps * 3600) * 1e6
 
 
+def _bought(
+    plan: Plan, arm: str, peak_rps: float, planned_rps: float
+) -> tuple[int, int, float | None]:
+    """Give the instances for a peak, those to lose a zone, and what these cost an hour."""
+    instances, price = needed(peak_rps, planned_rps), plan.arms[arm].instance_price_usd_per_hour
+    kept = with_zone_lost(instances, plan.capacity_asked.zones)
+    return instances, kept, None if price is None else kept * price
+
+
 def _need(
-    peak_rps: float,
-    planned_rps: float,
-    zones: int,
-    price: float | None,
-    measured: tuple[float, int],
+    plan: Plan, arm: str, peak_rps: float, planned_rps: float, measured: tuple[float, int]
 ) -> PeakNeed:
     """Size for one peak; `measured` is the rate that was measured, and by how many instances."""
-    instances = needed(peak_rps, planned_rps)
-    kept = with_zone_lost(instances, zones)
-    per_hour = None if price is None else kept * price
+    instances, kept, per_hour = _bought(plan, arm, peak_rps, planned_rps)
     return PeakNeed(
         peak_rps=peak_rps,
         instances=instances,
@@ -101,7 +101,6 @@ def _under_limits(
     drawn = next(limits, None)
     if drawn is None or drawn.limit_ms is None:
         return ()
-    price = plan.arms[arm].instance_price_usd_per_hour
     needs = []
     for share in _SHARES_OF_LIMIT:
         limit_ms = drawn.limit_ms * share
@@ -111,11 +110,10 @@ def _under_limits(
             rate_rps: float | None = max(shown_rps or 0, lowest_rps)
         else:
             rate_rps = lowest_rps if share == 1 else shown_rps and min(shown_rps, lowest_rps)
-        count = kept = None
+        count = kept = per_hour = None
         if asked.peak_rate and rate_rps:
             each_rps = rate_rps / instances * asked.target_utilisation
-            count = needed(asked.peak_rate, each_rps)
-            kept = with_zone_lost(count, asked.zones)
+            count, kept, per_hour = _bought(plan, arm, asked.peak_rate, each_rps)
         needs.append(
             LimitNeed(
                 metric=drawn.metric,
@@ -124,7 +122,7 @@ def _under_limits(
                 rate_rps=rate_rps,
                 instances=count,
                 with_zone_lost=kept,
-                usd_per_hour=None if price is None or kept is None else kept * price,
+                usd_per_hour=per_hour,
             )
         )
     return tuple(needs)

@@ -83,8 +83,8 @@ def _result(run: Run, rows: pd.DataFrame, asked: Threshold, alpha: float) -> Slo
     if judged(with_strays).call == "met":
         return found
     reason = (
-        f"{counted(len(may_be_own), 'request')} failed or were dropped without naming a "
-        "variant; it would be met without them."
+        f"{counted(len(may_be_own), 'failed or dropped request')} named no variant; it would be "
+        "met if none of them was its own."
     )
     return replace(found, call="undecided", reason=reason)
 

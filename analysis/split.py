@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import chdtrc, ndtri
+import numpy as np
+from scipy.special import chdtrc, gammaln, ndtri, xlogy
 
 ALARM = 0.001
 """The p-value below which a split is an alarm: in one sound run of a thousand."""
@@ -40,10 +41,10 @@ def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Sp
     expected = {
         name: total * weights[name] / total_weight if name in weighted else 0.0 for name in names
     }
-    counted = "; ".join(f"{name} {observed[name]:,} of {expected[name]:,.0f}" for name in names)
+    counted = "; ".join(f"{n} {observed[n]:,}, expected {expected[n]:,.0f}" for n in names)
     strays = [name for name in names if name not in weighted and observed[name]]
     if strays:
-        said = f"{' and '.join(strays)} took requests at weight 0 ({counted} expected)"
+        said = f"{' and '.join(strays)} got requests at weight 0 ({counted})"
         return Split(state="mismatch", finding=said)
     if total == 0 or len(weighted) < 2:
         said = "no split to test: fewer than two variants took part"
@@ -52,17 +53,20 @@ def traffic_split(routed: Mapping[str, int], weights: Mapping[str, float]) -> Sp
     p_value = float(chdtrc(len(weighted) - 1, squares))  # Pearson's chi-square test
     loss = _smallest_loss(total, min(weights[name] for name in weighted) / total_weight)
     if p_value < ALARM:
-        said = f"the split is not that of the weights (p {p_value:.2g}: {counted} expected)"
+        said = f"the split is not that of the weights (p {p_value:.2g}: {counted})"
         return Split(state="mismatch", finding=said, p_value=p_value)
     power = (
         "too few requests to notice even the loss of the smallest variant"
         if loss is None
         else f"a loss of {loss:.1%} of the smallest variant's requests shows four times in five"
     )
-    if p_value > _DETERMINISTIC:
-        said = f"too even to be drawn at random (p {p_value:.5f}: {counted} expected); {power}"
+    # Of few requests chance gives the evenest split often: it is as likely as this one or more.
+    n, shares = (np.array([of[name] for name in weighted]) for of in (observed, weights))
+    log_chance = gammaln(total + 1) + (xlogy(n, shares / total_weight) - gammaln(n + 1)).sum()
+    if p_value > _DETERMINISTIC and log_chance < math.log(1 - _DETERMINISTIC):
+        said = f"too even to be drawn at random (p {p_value:.5f}: {counted}); {power}"
         return Split(state="deterministic", finding=said, p_value=p_value)
-    said = f"in keeping with the weights (p {p_value:.2g}: {counted} expected); {power}"
+    said = f"in keeping with the weights (p {p_value:.2g}: {counted}); {power}"
     return Split(state="ok", finding=said, p_value=p_value)
 
 

@@ -6,7 +6,7 @@ level so strict that only an arm which fails plainly more often than another is 
 
 from dataclasses import replace
 
-from analysis.error_rates import wilson_ends
+from analysis.error_rates import wilson
 from analysis.read import Run
 from analysis.render import format as fmt
 from analysis.results.report import Report, State
@@ -62,7 +62,7 @@ def _failed_by_arm(run: Run) -> dict[str, tuple[int, int]]:
 
 def _apart(fewer: tuple[int, int], more: tuple[int, int]) -> float:
     """Give by how much one rate is the higher at least, as a share of 1."""
-    return wilson_ends(*more, _LEVEL)[0] - wilson_ends(*fewer, _LEVEL)[1]
+    return wilson(*more, _LEVEL)[0] - wilson(*fewer, _LEVEL)[1]
 
 
 def _figure(arm: str, failed: tuple[int, int]) -> str:

@@ -170,19 +170,15 @@ def error_kinds(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
     return tuple(sorted(kinds, key=lambda kind: -kind.count))
 
 
-def _planned_rps(run: Run) -> float | None:
-    traffic = run.plan.traffic
-    if traffic.trace is not None:
-        return run.counts["planned"] / traffic.planned_s
-    return traffic.rate_rps
-
-
 def run_info(run: Run, rows: pd.DataFrame) -> RunInfo:
     """Say which run this is and how it was made."""
-    plan, manifest = run.plan, run.manifest
+    plan, manifest, traffic = run.plan, run.manifest, run.plan.traffic
     measured_s = run.end_s - run.start_s
     sent = int((rows["outcome"] != "dropped").sum())
-    plan_text = run.path / "plan.toml"
+    try:
+        plan_text = (run.path / "plan.toml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        plan_text = "# plan.toml cannot be read; manifest.json holds the plan as it was understood."
     return RunInfo(
         id=run.id,
         plan=manifest["plan_name"],
@@ -190,17 +186,17 @@ def run_info(run: Run, rows: pd.DataFrame) -> RunInfo:
         target=plan.endpoint.target,
         started_at=datetime.fromisoformat(manifest["started_at"]).astimezone(UTC).isoformat(),
         measured_s=measured_s,
-        warmup_s=plan.traffic.warmup,
-        rate_rps=_planned_rps(run),
-        achieved_rps=sent / measured_s,
-        routing=plan.traffic.routing,
-        arrivals=plan.traffic.arrivals,
-        transport=manifest.get("transport", {}).get("name", plan.traffic.transport),
+        warmup_s=traffic.warmup,
+        rate_rps=run.counts["planned"] / traffic.planned_s if traffic.trace else traffic.rate_rps,
+        achieved_rps=None if sent == 1 else sent / measured_s,  # a cut run ends with its last
+        routing=traffic.routing,
+        arrivals=traffic.arrivals,
+        transport=manifest.get("transport", {}).get("name", traffic.transport),
         why_not_fast=manifest.get("transport", {}).get("why_not_fast"),
         seed=plan.seed,
         payloads=manifest.get("payloads", {}).get("distinct", 0),
         counts=Counts(**run.counts),
-        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
+        plan_toml=plan_text,
         ended_as=manifest["ended_as"],
         versions=manifest.get("versions", {}),
         host=manifest.get("host", {}),

@@ -23,9 +23,8 @@ from analysis.noise import (
     precision,
     score_p_value,
 )
-from analysis.render.format import counted
 from analysis.results.comparison import ShiftPoint
-from analysis.results.values import Estimate, Interval
+from analysis.results.values import Estimate, Interval, of_logs
 from analysis.windows import Floats, Sample, differences
 
 Score = Callable[[float], Floats]
@@ -129,9 +128,7 @@ def swap_test(
     tail_requests = beyond(sample, quantile)
     if precision(tail_requests) == "refused":
         return Refusal(
-            reason=f"Only {counted(tail_requests, 'request')} of the smaller arm "
-            f"{'lies' if tail_requests == 1 else 'lie'} beyond p{quantile * 100:g}; fewer than 20 "
-            "carry no statement.",
+            reason="Fewer than 20 requests of the smaller arm lie beyond it, too few to judge by.",
             tail_requests=tail_requests,
             baseline_value=values[0],
             arm_value=values[1],
@@ -242,11 +239,7 @@ def _interval(test: SwapTest, level: float, error: float | None) -> Interval:
         return test.p_value(log_ratio) >= 1 - level
 
     low, high = (_edge(kept, test.log_ratio, side * (error or _FIRST_STEP)) for side in (-1, 1))
-    return Interval(
-        low=None if low is None else math.exp(low),
-        high=None if high is None else math.exp(high),
-        level=level,
-    )
+    return of_logs(low, high, level)
 
 
 def _standard_error(test: SwapTest) -> float | None:

@@ -5,7 +5,6 @@ said beside it.
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,15 +14,17 @@ from analysis.generator import check_generator
 from analysis.noise import MEMORY_S, assumption, memory_of
 from analysis.read import Run
 from analysis.reconcile import reconciled_check
-from analysis.render.format import count, duration, number, share
+from analysis.render.format import count, counted, duration, joined, percent_change, share
 from analysis.results.run import Check
-from analysis.scaling import described_as, held_check, unchanged_check
+from analysis.scaling import held_check, load_check, unchanged_check
 from analysis.split import traffic_split
 from analysis.windows import WINDOWS
 from analysis.workers import check_workers
 from experiments.record import WARMUP
 
 MOST_DRIFT = 0.25
+ALWAYS_DRIFT = 10.0
+"""A change by this factor is no steady run, however its windows scatter."""
 SPREAD_OF_MAD = 1.4826
 """From a median absolute deviation to the standard deviation of normal values."""
 MOST_SPREADS = 3.0
@@ -31,6 +32,8 @@ SLOW_START = 0.05
 FEWEST_SLOW_WINDOWS = 2
 FEWEST_IN_WINDOW = 20
 FEWEST_WINDOWS = 10
+FEWEST_TO_DRIFT = 8
+"""A quarter of fewer is one window, which shows no scatter that a change could be held against."""
 FEWEST_PAYLOADS = 10
 FEWEST_REPEATS = 10
 FEWEST_IN_BURST = 10
@@ -54,10 +57,11 @@ def validity_of(checks: Iterable[Check]) -> Literal["VALID", "SUSPECT", "INVALID
 def check_run(run: Run) -> tuple[Check, ...]:
     """Make every check that this run's records allow."""
     rows = run.measured
+    routed = _split if run.plan.traffic.routing == "weighted" else _pinning
     checks = (
-        check_workers(run), _records(run), _routing(run, rows),
+        check_workers(run), _records(run), routed(run, rows),
         *check_generator(run, rows), _warmup(run, rows),
-        _instances(run), held_check(run), unchanged_check(run), _drift(run, rows),
+        load_check(run), held_check(run), unchanged_check(run), _drift(run, rows),
         _payloads(run, rows), None if rows.empty else _failures(run, rows),
         _answers(run, rows), _parts(run, rows), _retries(rows), reconciled_check(run),
     )  # fmt: skip
@@ -79,13 +83,14 @@ def memory_check(run: Run, warnings: Iterable[str]) -> Check:
         said = (
             f"{duration(measured_s)} measured; below {duration(6 * memory_s)} there is no verdict",
         )
-    finding = "; ".join((*said, assumption(memory_s)))
-    if said:
-        step = "Run longer (traffic.duration), or make several runs."
-        if memory_s < MEMORY_S:
-            step = f"Leave out compare.memory: no run shows that noise lasts under {MEMORY_S:g} s."
-        return Check("memory", title, "warn", finding, step)
-    return Check("memory", title, "ok", finding)
+    if not said:
+        least = f"{duration(measured_s)} measured, where {duration(6 * memory_s)} is the least"
+        return Check("memory", title, "ok", f"{least}: {assumption(memory_s)}")
+    step = "Run longer (traffic.duration), or make several runs."
+    if memory_s < MEMORY_S:
+        step = f"Leave out compare.memory: no run shows that noise lasts under {MEMORY_S:g} s."
+    clauses = (f"{why[:1].lower()}{why[1:].rstrip('.')}" for why in said)
+    return Check("memory", title, "warn", "; ".join((*clauses, assumption(memory_s))), step)
 
 
 def _records(run: Run) -> Check:
@@ -93,6 +98,9 @@ def _records(run: Run) -> Check:
     kinds = ("ended", "dropped", "unsent", "missing")
     parts = " + ".join(f"{count(counts[kind])} {kind}" for kind in kinds)
     finding = f"{count(counts['planned'])} planned = {parts}"
+    kept = "plan.toml", "timeline.jsonl"
+    if lost := [name for name in kept if not (run.path / name).is_file()]:
+        finding += f"; the run folder lacks {joined(lost)}"
     state: State = "warn"
     step: str | None = "Give more slots (traffic.slots), or a lower rate."
     if ended_as == "running":
@@ -116,14 +124,9 @@ def _records(run: Run) -> Check:
     return Check("records", "Records complete", state, finding, step)
 
 
-def _routing(run: Run, rows: pd.DataFrame) -> Check:
-    return (_split if run.plan.traffic.routing == "weighted" else _pinning)(run, rows)
-
-
 def _split(run: Run, rows: pd.DataFrame) -> Check:
     title = "Traffic split"
-    is_known = "in_session" in rows
-    in_session = rows["in_session"].to_numpy() if is_known else np.zeros(len(rows), bool)
+    in_session = rows.get("in_session", pd.Series(data=False, index=rows.index)).to_numpy(bool)
     if in_session.all() and len(rows):
         said = "not tested: every call went into a session that was open, and stays where that is"
         hint = 'Open sessions in the run (session_id = "NEW_SESSION"): each counts once.'
@@ -138,7 +141,7 @@ def _split(run: Run, rows: pd.DataFrame) -> Check:
     state: State = "fail" if split.state == "mismatch" else "warn" if is_open else "ok"
     finding = split.finding
     if in_session.any():
-        finding += f"; {count(int(in_session.sum()))} calls into open sessions are not counted"
+        finding += f"; not counted: {counted(int(in_session.sum()), 'call')} into open sessions"
     return Check("split", title, state, finding, step)
 
 
@@ -146,7 +149,7 @@ def _pinning(run: Run, rows: pd.DataFrame) -> Check:
     wanted, got = rows["variant_asked"], rows["variant_invoked"]
     is_pinned = (wanted.notna() & got.notna()).to_numpy()
     is_astray = is_pinned & (wanted != got).to_numpy()
-    title = "Pinning honoured"
+    title = "Right variant answered"
     if is_astray.any():
         first = int(is_astray.argmax())
         said = (
@@ -165,8 +168,9 @@ def _pinning(run: Run, rows: pd.DataFrame) -> Check:
         said = f"{count(unnamed)} of {count(int(is_asked.sum()))} answers do not name their variant"
         return Check("pinning", title, "warn", said, "Look for a proxy that drops headers.")
     if not is_asked.any():
-        return Check("pinning", "Arms", "ok", shares)
-    return Check("pinning", title, "ok", f"every answer came from the variant asked for ({shares})")
+        return Check("pinning", "Requests by arm", "ok", shares)
+    said = f"every answer came from the variant that its request asked for ({shares} were sent)"
+    return Check("pinning", title, "ok", said)
 
 
 def _astray(run: Run, rows: pd.DataFrame) -> str | None:
@@ -178,7 +182,7 @@ def _astray(run: Run, rows: pd.DataFrame) -> str | None:
         answered = rows.loc[rows["arm"] == arm, "variant_invoked"].dropna() if own else None
         if answered is not None and not (strays := answered[~answered.isin(own)]).empty:
             return (
-                f"{count(len(strays))} answers to {arm} came from {strays.iloc[0]}, which the "
+                f"{counted(len(strays), 'answer')} to {arm} came from {strays.iloc[0]}, which the "
                 f"endpoint {endpoint} does not have"
             )
     return None
@@ -186,11 +190,11 @@ def _astray(run: Run, rows: pd.DataFrame) -> str | None:
 
 def _warmup(run: Run, rows: pd.DataFrame) -> Check:
     cut = int((run.requests["phase"] == WARMUP).sum())
-    title = "Warm-up cut"
+    title = "Warm-up left out"
     if cut == 0:
         step = "Set traffic.warmup to 10s or more: first requests open connections and caches."
         return Check("warmup", title, "warn", "no request was sent before measuring began", step)
-    finding = f"the first {run.start_s:g} s ({count(cut)} requests)"
+    finding = f"the first {run.start_s:g} s ({counted(cut, 'request')}) are not judged"
     slow_s = 0.0 if _rate_changes(run) else _slow_start_s(run, rows)
     if slow_s == 0:
         return Check("warmup", title, "ok", finding)
@@ -229,30 +233,6 @@ def _window_medians(run: Run, rows: pd.DataFrame, arm: str, measure: str) -> "pd
     return own[measure].groupby(window).median().reindex(range(windows))
 
 
-def _instances(run: Run) -> Check | None:
-    """Arms whose instances carry unequal load differ in load, whatever their models do."""
-    endpoint = run.manifest.get("endpoint", {})
-    title = "Equal load per instance"
-    if endpoint.get("status") not in (None, "InService"):
-        step = "Wait until it is InService: a deployment mixes two models under one name."
-        return Check("instances", title, "warn", f"the endpoint was {endpoint['status']}", step)
-    if endpoint.get("note"):
-        step = "Allow sagemaker:DescribeEndpoint and sagemaker:DescribeEndpointConfig."
-        return Check("instances", title, "warn", endpoint["note"], step)
-    load = {}
-    for name, arm in run.plan.arms.items():
-        variant = endpoint.get("variants", {}).get(described_as(run, name) or "", {})
-        if variant.get("instances"):
-            load[name] = arm.share / variant["instances"]
-    if len(load) < len(run.plan.arms):
-        return None
-    finding = ", ".join(f"{name} {share(part / sum(load.values()))}" for name, part in load.items())
-    if any(abs(a - b) > 1e-9 for a, b in pairwise(load.values())):
-        step = "Give the arms instances in proportion to their share."
-        return Check("instances", title, "warn", f"share of load per instance: {finding}", step)
-    return Check("instances", title, "ok", "each instance of each arm gets the same share")
-
-
 def _drift(run: Run, rows: pd.DataFrame) -> Check | None:
     if _rate_changes(run):
         return None  # another rate is another median
@@ -260,23 +240,28 @@ def _drift(run: Run, rows: pd.DataFrame) -> Check | None:
     changes, moved = {}, False
     for arm in run.plan.arms:
         typical = _window_medians(run, rows, arm, measure)
+        if typical.size < FEWEST_TO_DRIFT:
+            continue
         quarter = typical.size // 4
         first, last = typical[:quarter], typical[-quarter:]
         before, after = float(first.median()), float(last.median())
         # Not their median deviation: that of windows which jump between two modes may be 0.
         spread = float(pd.concat([first - first.mean(), last - last.mean()]).std())
         if before > 0 and after > 0:
-            changes[arm] = after / before - 1
+            changes[arm] = after / before
+            moved |= max(after / before, before / after) > ALWAYS_DRIFT
             moved |= abs(after - before) > max(MOST_DRIFT * before, MOST_SPREADS * spread)
-    said = ", ".join(f"{arm} {number(100 * by, 1, sign=True)}%" for arm, by in changes.items())
-    finding = (
-        f"median of the last quarter against the first: {said or 'not known'} (up to "
-        f"{share(MOST_DRIFT)}, or {MOST_SPREADS:g} times how windows scatter, is passed)"
-    )
+    said = ", ".join(f"{arm} {percent_change(to, None).value}" for arm, to in changes.items())
+    title = "Latency steady"
+    finding = f"change of the median from the first quarter to the last: {said or 'not known'}"
     if not moved:
-        return Check("drift", "Steady", "ok", finding)
-    step = "The intervals allow for it; a longer warm-up or run tells a trend from noise."
-    return Check("drift", "Steady", "warn", finding, step)
+        finding += (
+            f" (up to {MOST_DRIFT:.0%}, or {MOST_SPREADS:g} times its scatter and not over "
+            f"{ALWAYS_DRIFT:g}-fold, is steady)"
+        )
+        return Check("drift", title, "ok", finding)
+    step = "A longer warm-up or run tells a trend from noise; a growing queue takes a lower rate."
+    return Check("drift", title, "warn", finding, step)
 
 
 def _rate_changes(run: Run) -> bool:
@@ -288,13 +273,14 @@ def _rate_changes(run: Run) -> bool:
 def _payloads(run: Run, rows: pd.DataFrame) -> Check | None:
     """A cache, or one lucky input, may answer for a model that few payloads were sent to."""
     distinct = int(rows["payload"].nunique())
-    if "locustfile" in run.manifest or len(rows) < FEWEST_REPEATS * distinct:
+    if "locustfile" in run.manifest or len(rows) < max(FEWEST_REPEATS * distinct, 1):
         return None
-    finding = f"{count(distinct)} different, each sent {count(len(rows) // max(distinct, 1))} times"
+    title, times = "Enough payloads", count(len(rows) // max(distinct, 1))
+    finding = f"{counted(distinct, 'different payload')}, each sent about {times} times"
     if distinct >= FEWEST_PAYLOADS:
-        return Check("payloads", "Payloads", "ok", finding)
+        return Check("payloads", title, "ok", finding)
     step = f"Give {FEWEST_PAYLOADS} or more (request.payloads): a cache may answer for the model."
-    return Check("payloads", "Payloads", "warn", finding, step)
+    return Check("payloads", title, "warn", finding, step)
 
 
 def _failures(run: Run, rows: pd.DataFrame) -> Check:
@@ -335,7 +321,7 @@ def _answers(run: Run, rows: pd.DataFrame) -> Check | None:
     unread = int(ok["prediction"].isna().sum())
     if run.plan.answers is None or unread == 0:
         return None
-    finding = f"{count(unread)} of {count(len(ok))} answers hold no answers.prediction"
+    finding = f"answers.prediction finds nothing in {count(unread)} of {count(len(ok))} answers"
     step = "Look at one answer of each arm; the comparison of answers leaves these out."
     return Check("answers", "Answers readable", "warn", finding, step)
 
@@ -345,13 +331,13 @@ def _parts(run: Run, rows: pd.DataFrame) -> Check | None:
     if not run.plan.is_streamed:
         return None
     good = rows[rows["outcome"] == "ok"]
-    if good["first_byte_ms"].notna().all():
-        return None
     is_empty = good["first_byte_ms"].isna()
+    if not is_empty.any():
+        return None
     by_arm = is_empty.groupby(good["arm"].astype(str)).mean()
     state: State = "fail" if by_arm.max() > MOST_EMPTY else "warn"
     shares = ", ".join(f"{share(part)} of {arm}" for arm, part in by_arm.items())
-    finding = f"{count(int(is_empty.sum()))} streams ended well without a part: {shares}"
+    finding = f"{counted(int(is_empty.sum()), 'stream')} ended well without a part: {shares}"
     step = "Look at what the container sends: a stream without a part is no answer."
     return Check("parts", "Streams hold an answer", state, finding, step)
 
@@ -360,5 +346,5 @@ def _retries(rows: pd.DataFrame) -> Check | None:
     retried = int((rows["retries"].fillna(0) > 0).sum())
     if retried == 0:
         return None
-    finding = f"{count(retried)} requests were retried by the SDK, and their latency holds both"
+    finding = f"the SDK retried {counted(retried, 'request')}; the latency is of all tries together"
     return Check("retries", "No hidden retries", "warn", finding, "Turn the SDK's retries off.")

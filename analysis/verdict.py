@@ -26,11 +26,12 @@ EXIT_CODES: dict[State, int] = {
     "untrusted": 4,
 }
 _LONGEST_EXTENSION = 100
+
 _FOUND = (
-    (("worse",), "it is worse"),
-    (("better",), "it is better"),
-    (("same",), "there is no difference that matters"),
-    (("undecided", "refused"), "it cannot be told yet"),
+    (("worse",), "worse"),
+    (("better",), "better"),
+    (("same",), "within the margin"),
+    (("undecided", "refused"), "cannot be told yet"),
 )
 
 
@@ -64,7 +65,7 @@ def classify(item: Difference, measured_s: float) -> tuple[Call, str | None]:
     if item.precision == "imprecise":
         return (
             "undecided",
-            f"only {fmt.count(item.tail_requests)} requests lie beyond it: imprecise",
+            f"only {fmt.count(item.tail_requests)} requests lie beyond it, too few to judge it by",
         )
     if is_kind(item):  # several at 5 % each would call what the rate of all does not
         return "undecided", None
@@ -123,7 +124,9 @@ def judge(
     else:
         state = "better" if "better" in calls else "same"
     chosen = _decisive(state, guarded)
-    context = (*_beside(chosen, guarded), *_about_answers(answers))
+    # The sentence on arms that are alike has no figure of its own.
+    others = guarded if state == "same" else [d for d in guarded if d is not chosen]
+    context = (*_beside(chosen, others), *_about_answers(answers))
     return stated(state, _sentence(state, chosen, guarded), context, checks)
 
 
@@ -154,8 +157,9 @@ def _decisive(state: State, guarded: Sequence[Difference]) -> Difference:
     fitting = [d for d in guarded if d.call in wanted]
     if state == "undecided":
         return next((d for d in fitting if d.unit == "ms"), fitting[0])
-    bounded = [d for d in fitting if _is_bounded(d)] or fitting
-    return max(bounded, key=_beyond_margin) if state == "worse" else bounded[0]
+    if state == "worse":
+        return max(fitting, key=lambda d: (_is_bounded(d), _beyond_margin(d)))
+    return max(fitting, key=_is_bounded)
 
 
 def _sentence(state: State, chosen: Difference, guarded: Sequence[Difference]) -> str:
@@ -171,49 +175,36 @@ def _sentence(state: State, chosen: Difference, guarded: Sequence[Difference]) -
     )
 
 
-def _beside(chosen: Difference, guarded: Sequence[Difference]) -> list[str]:
+def _beside(chosen: Difference, others: Sequence[Difference]) -> list[str]:
     """Say why the decisive metric is open, and what was found of the other guarded ones."""
     said = [] if chosen.reason is None else [chosen.reason]
-    for arm in dict.fromkeys(d.arm for d in guarded):
-        own = [d for d in guarded if d.arm == arm and d is not chosen]
+    for arm in dict.fromkeys(d.arm for d in others):
+        whose = "" if arm == chosen.arm else f"Of {arm}, "
         for calls, words in _FOUND:
-            places = [_where(d.metric) for d in own if d.call in calls]
-            if places:
-                whose = "" if arm == chosen.arm else f"{arm}: "
-                said.append(f"{whose}{fmt.joined(places)} {words}")
+            if own := [d for d in others if d.arm == arm and d.call in calls]:
+                said.append(f"{whose}{words}: {fmt.changes(own)}")
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in said]
 
 
 def _figure(item: Difference) -> str:
-    if item.measure == "outcome":
-        change = fmt.points_change(item.difference)
-        if change is None:
-            return "there is no interval for its error rate"
-        if item.call in ("worse", "better"):
-            more = "more" if item.call == "worse" else "less"
-            return (
-                f"it fails {more} often than {item.baseline}, by {change.value} "
-                f"({change.interval_unit})"
-            )
-        return f"their error rates differ by {change.value} ({change.interval_unit})"
-    where = _where(item.metric)
-    relative = fmt.ratio_change(item.ratio)
-    if relative is None:
-        return f"{where} there is no interval"
-    if item.call in ("worse", "better"):
-        word = "slower" if item.call == "worse" else "faster"
-        return (
-            f"{where} it is {word} than {item.baseline}, {fmt.latency(item.arm_value)} against "
-            f"{fmt.latency(item.baseline_value)} ({relative.value}, "
-            f"between {relative.interval_unit.replace(' to ', ' and ')})"
-        )
-    return f"{where} they differ by {relative.value} ({relative.interval_unit})"
-
-
-def _where(metric: str) -> str:
-    return {"mean": "on average", "error_rate": "in error rate"}.get(
-        metric, f"at {fmt.metric_word(metric)}"
+    where = {"mean": "on average", "error_rate": "in error rate"}.get(
+        item.metric, f"at {fmt.metric_word(item.metric)}"
     )
+    change = fmt.change(item)
+    if change is fmt.NO_CHANGE:
+        return f"{where} there is no interval"
+    if item.call not in ("worse", "better"):
+        return f"{where} the change is {change.value} ({change.interval_unit})"
+    is_better, within = item.call == "better", change.interval_unit
+    values = item.arm_value, item.baseline_value
+    words = f"{where} it is {'faster' if is_better else 'slower'} than"
+    here, there = map(fmt.latency, values)
+    if item.unit == "share":
+        words = f"it fails {'less' if is_better else 'more'} often than"
+        here, there = map(fmt.share, values)
+    if fmt.UNBOUNDED not in within:
+        within = f"between {within.replace(' to ', ' and ')}"
+    return f"{words} {item.baseline}, {here} against {there} ({change.value}, {within})"
 
 
 def _about_answers(answers: Answers | None) -> list[str]:
@@ -222,19 +213,19 @@ def _about_answers(answers: Answers | None) -> list[str]:
     share = {arm.arm: fmt.share(arm.share) for arm in answers.arms}
     said = []
     for item in answers.differences:
+        payloads = fmt.counted(item.payloads, "payload")
         if item.call in ("better", "worse"):
             more = "more" if item.call == "better" else "less"
             said.append(
                 f"{item.arm} is right {more} often than {item.baseline}: on {share[item.arm]} "
-                f"of {fmt.count(item.payloads)} payloads against {share[item.baseline]} "
-                f"({fmt.p_equals(item.p_value)})."
+                f"of {payloads} against {share[item.baseline]} ({fmt.p_equals(item.p_value)})."
             )
-        elif item.agree == item.payloads:
-            said.append(f"Both gave the same answer to all {fmt.count(item.payloads)} payloads.")
+        elif item.payloads and item.agree == item.payloads:
+            said.append(f"{item.arm} and {item.baseline} gave the same answers to {payloads}.")
         elif item.p_value is not None:
             said.append(
                 f"Which is right more often cannot be told: {item.arm} on {share[item.arm]} and "
-                f"{item.baseline} on {share[item.baseline]} of {fmt.count(item.payloads)} payloads "
+                f"{item.baseline} on {share[item.baseline]} of {payloads} "
                 f"({fmt.p_equals(item.p_value)})."
             )
     return said
@@ -252,5 +243,4 @@ def _beyond_margin(item: Difference) -> float:
 
 def _is_bounded(item: Difference) -> bool:
     estimate, _ = _effect(item)
-    interval = estimate.interval if estimate else None
-    return interval is not None and interval.low is not None and interval.high is not None
+    return estimate is not None and None not in (estimate.interval.low, estimate.interval.high)

@@ -1,7 +1,7 @@
 """Did every worker of a run send its share, and do their clocks agree?"""
 
 from analysis.read import Run
-from analysis.render.format import count, latency, share
+from analysis.render.format import latency, share
 from analysis.results.run import Check
 
 MOST_UNCERTAIN_MS = 50.0
@@ -31,7 +31,7 @@ def check_workers(run: Run) -> Check | None:
             step += " with `abreast report`; or make the run again."
         return Check("workers", title, "fail", "; ".join(said), step)
     uncertain_ms = max(worker["rtt_ms"] for worker in workers) / 2
-    finding = f"{count(len(workers))}, their clocks within {latency(uncertain_ms)}"
+    finding = f"{len(workers)} workers, clocks known to within {latency(uncertain_ms)}"
     drift_ms = max(abs(worker.get("drift_ms") or 0.0) for worker in workers)
     if drift_ms > uncertain_ms:
         finding += f", and {latency(drift_ms)} further apart at the end"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from experiments.traffic.sockets import Stream
 
 LONGEST_S = 5
-"""An input that takes longer hangs."""
+"""Of CPU, lest a busy machine be taken for a hang: an input that takes longer is one."""
 MOST_BYTES = 2 * 2**30
 """Of address space beyond what the process has when it begins."""
 BATCH = 500
@@ -244,14 +244,14 @@ def read(target: Target, data: bytes) -> None:
         Exception: a finding.
         Hangs: one too.
     """
-    before = signal.signal(signal.SIGALRM, _ring)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    before = signal.signal(signal.SIGPROF, _ring)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
     try:
         with suppress(*target.refusals):
             target.parse(data)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _ring(_number: int, _frame: Any) -> None:

@@ -26,7 +26,7 @@ from numpy.random import Generator
 from scipy.stats import binomtest
 
 from analysis.regression import gate, too_few
-from analysis.runs import ArmRun, Design, difference
+from analysis.runs import ArmRun, Design, Side, difference
 from analysis.simulate import STREAMS
 from analysis.windows import Floats
 
@@ -108,19 +108,13 @@ def outcome(
     margins: dict[str, float],
 ) -> str:
     drawn = sides(rng, design, options, shift)
-    baseline, arm = zip(*(next(drawn) for _ in range(options.runs)), strict=True)
+    runs = zip(*(next(drawn) for _ in range(options.runs)), strict=True)
+    names = ("baseline", "candidate")
+    baseline, arm = (Side(name=n, of=(), numbers=r) for n, r in zip(names, runs, strict=True))
+    refusal = too_few(options.runs, options.runs, design)
     found = gate(
         [
-            difference(
-                baseline,
-                arm,
-                metric,
-                "response",
-                names=("baseline", "candidate"),
-                design=design,
-                margin=margin,
-                refusal=too_few(options.runs, options.runs, design),
-            )
+            difference(baseline, arm, metric, "response", design, margin, refusal)
             for metric, margin in margins.items()
         ],
         (options.runs, options.runs),

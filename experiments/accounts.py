@@ -24,6 +24,13 @@ def finish(
     Raises:
         RunFolderError: the disk refuses; the streams are kept.
     """
+    with run_folder.alone(folder):
+        return _finish(folder, known, exit_code)
+
+
+def _finish(
+    folder: RunFolder, known: Mapping[str, Any] | None, exit_code: int | None
+) -> dict[str, Any]:
     manifest = run_folder.read_manifest(folder)
     if manifest["ended_as"] == "running":
         manifest = {**manifest, **(known or {})}
@@ -61,13 +68,15 @@ def finish(
 
 def finish_if_ended(folder: RunFolder) -> None:
     """Finish a run whose processes have ended, whatever ended them; leave alone what goes on."""
-    manifest = run_folder.read_manifest(folder)
-    if manifest["ended_as"] == "running":
-        if run_folder.is_held(folder):
-            return
-        if "workers" in manifest:  # which outlive their master for a while
-            await_streams(folder)
-    finish(folder, exit_code=None)
+    with run_folder.alone(folder):
+        manifest = run_folder.read_manifest(folder)
+        if manifest["ended_as"] == "running":
+            never_began = not run_folder.has_streams(folder) and not folder.payloads.is_file()
+            if never_began or run_folder.is_held(folder):
+                return
+            if "workers" in manifest:  # which outlive their master for a while
+                await_streams(folder)
+        _finish(folder, None, exit_code=None)
 
 
 def kept(path: Path) -> str:

@@ -102,10 +102,10 @@ class Traffic(Table):
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The warm-up, where there is one, and then the stages, or the one measured phase."""
-        stages = self.stages or [Stage(rate=1.0, length=self.measured_s, name=MEASURE)]
-        names = [stage.name or f"stage-{n}" for n, stage in enumerate(stages, start=1)]
-        ends = accumulate((stage.length for stage in stages), initial=self.warmup)
-        measured = [Phase(n, *span) for n, span in zip(names, pairwise(ends), strict=True)]
+        stages = [(s.name or f"stage-{n}", s.length) for n, s in enumerate(self.stages or (), 1)]
+        named = stages or [(MEASURE, self.measured_s)]
+        ends = accumulate((length_s for _, length_s in named), initial=self.warmup)
+        measured = [Phase(name, *at) for (name, _), at in zip(named, pairwise(ends), strict=True)]
         before = [Phase(WARMUP, 0.0, self.warmup)] if self.warmup else []
         return (*before, *measured)
 
@@ -144,7 +144,7 @@ class Traffic(Table):
                 raise ValueError("the closed model needs users and duration")
             return self
         if self.users is not None or self.think_time is not None:
-            raise ValueError('users and think_time go with arrivals = "closed"')
+            raise ValueError('users and think_time go with arrivals = "closed"\nSet that too.')
         if self.trace is not None:
             self._takes_no("a schedule by trace", "rate", "stages")
         elif self.stages is not None:
@@ -157,9 +157,12 @@ class Traffic(Table):
         return self
 
     def _takes_no(self, kind: str, *keys: str) -> None:
-        for key in keys:
-            if getattr(self, key) is not None:
-                raise ValueError(f"{kind} takes no {key}")
+        if given := [key for key in keys if getattr(self, key) is not None]:
+            but = ", and set traffic.users" if self.is_closed and not self.users else ""
+            raise ValueError(
+                f"{kind} takes no {' and no '.join(given)}\n"
+                f"Leave out {' and '.join(given)}{but}; --set traffic.{given[0]}= does so."
+            )
 
     def _stages_can_be_sent(self, stages: list[Stage]) -> None:
         if self.warmup and stages[0].rate == 0:

@@ -22,10 +22,10 @@ def add(found: Sequence[RunFolder], store: Path) -> tuple[RunFolder, ...]:
     """Keep runs that came to their end: all of them, or none where one is refused.
 
     Raises:
-        RunFolderError: one did not come to its end, or is there already.
-        OSError: one cannot be copied.
+        RunFolderError: one did not come to its end, lacks a file, or is there already.
     """
     kept = tuple(RunFolder(store / run.run_id) for run in found)
+    unfinished = [copy.path.with_name(f".{copy.run_id}") for copy in kept]
     for run, copy in zip(found, kept, strict=True):
         ended_as = run_folder.read_manifest(run)["ended_as"]
         if ended_as != "complete":
@@ -36,13 +36,18 @@ def add(found: Sequence[RunFolder], store: Path) -> tuple[RunFolder, ...]:
             raise RunFolderError(
                 f"{copy.path}: is there already, or given twice.", "Drop it first to replace it."
             )
-    for run, copy in zip(found, kept, strict=True):
-        unfinished = copy.path.with_name(f".{run.run_id}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700, parents=True)
-        for name in _KEPT:
-            shutil.copy2(run.path / name, unfinished / name)
-        unfinished.replace(copy.path)
+    try:
+        for run, place in zip(found, unfinished, strict=True):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(mode=0o700, parents=True)
+            for name in _KEPT:
+                shutil.copy2(run.path / name, place / name)
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            f"{error.filename}: is missing.", "Restore it, or make the run again."
+        ) from None
+    for place, copy in zip(unfinished, kept, strict=True):
+        place.replace(copy.path)
     return kept
 
 
@@ -58,11 +63,7 @@ def runs(store: Path, last: int | None = None) -> tuple[RunFolder, ...]:
 
 
 def find(run_id: str, store: Path | None) -> RunFolder:
-    """Find a kept run by its id.
-
-    Raises:
-        RunFolderError: there is none.
-    """
+    """Find a kept run by its id."""
     for each in stores(store):
         for kept in runs(each):
             if kept.run_id == run_id:

@@ -22,16 +22,13 @@ from experiments.plan import Plan
 from experiments.plan_file import inline, load
 from experiments.reach import Reachable, Tell, reach
 from experiments.run_folder import RunFolder
-from experiments.search import Asked, Call, End, Probe, next_probe
+from experiments.search import Asked, Call, End, Probe, asked_of, next_probe, thresholds_of
 from experiments.series import make, runs, series
 from experiments.slo import Threshold, slowest_ms
 
 Judge = Callable[[Sequence[Path]], Mapping[float, Call]]
 """Given the runs made so far: what all at each rate show together."""
 
-_SHOWS_A_SHARE = 3.0
-"""So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
-_START = 0.25
 _CALIBRATION = {"warmup": "2s", "duration": "5s"}
 _FEWEST_SLOTS, _MOST_SLOTS = 64, 20_000
 _SLOTS_A_LIMIT = 2
@@ -87,14 +84,13 @@ def _search(
     judge: Judge,
     firsts: int,
 ) -> End | Literal["limits"]:
-    """Make probe after probe, and say how the search ended."""
     capacity, service_s = plan.capacity_asked, None
     has_rate = capacity.start_rate is not None or capacity.ladder is not None
     has_slots = plan.traffic.slots is not None or slowest_ms(thresholds_of(plan)) is not None
     if not has_rate or not has_slots:
         tell({"kind": "note", "text": "One user at a time, to see how long an answer takes."})
         service_s = _service_s(send("one user", *_of_the_arm(plan), *_one_user(plan)))
-    asked = _asked(plan, service_s)
+    asked = asked_of(plan, service_s)
     sent: list[Probe] = []
     calls: Mapping[float, Call] = {}
     began_s = time.monotonic()
@@ -111,15 +107,35 @@ def _search(
             tell({"kind": "note", "text": text})
             return "limits"
         time.sleep(plan.capacity_asked.cooldown)
+        why_longer = _longer(asked, probe, thresholds_of(plan))
         tell({"kind": "note", "text": f"Probe {len(sent) + 1}, {probe.why}: "
-              f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s"})  # fmt: skip
+              f"{probe.rate_rps:g} req/s for {probe.length_s:.0f} s{why_longer}"})  # fmt: skip
         of_how_many = f" of {len(asked.ladder)}" if asked.ladder else ""
         label = f"probe {len(sent) + 1}{of_how_many}, {probe.rate_rps:g} req/s"
         send(label, *overrides_of(plan, probe, len(sent), service_s))
         sent.append(probe)
         calls = judge([made.path for made in runs(folder)])
-        tell({"kind": "note", "text": f"{probe.rate_rps:g} req/s: {calls[probe.rate_rps]}"})
+        told = _TOLD[calls[probe.rate_rps]]
+        tell({"kind": "note", "text": f"{probe.rate_rps:g} req/s: {told}"})
     return probe
+
+
+_TOLD: Mapping[Call, str] = {
+    "pass": "pass",
+    "fail": "fail",
+    "unresolved": "cannot be told yet",
+    "client": "the client could not keep up, which says nothing of the endpoint",
+    "invalid": "cannot be trusted",
+}
+
+
+def _longer(asked: Asked, probe: Probe, thresholds: Sequence[Threshold]) -> str:
+    """Say why a probe lasts longer than the plan says, where it does for its few requests."""
+    if probe.why == "extend" or probe.length_s <= asked.probe_s:
+        return ""
+    metric = min(thresholds, key=lambda each: each.allowed).metric
+    takes = f"it takes {asked.fewest_requests:,.0f} requests to show {metric} kept"
+    return f", not {asked.probe_s:g} s: {takes}"
 
 
 def _is_whole_probe(made: RunFolder) -> bool:
@@ -136,21 +152,6 @@ def _is_within_limits(plan: Plan, probes: Sequence[Probe], firsts: int, elapsed_
     sent = (s * each.rate_rps + firsts for s, each in zip(lengths_s, probes, strict=True))
     is_in_time = elapsed_s + lengths_s[-1] <= plan.limits.max_minutes * 60
     return is_in_time and sum(sent) <= plan.limits.max_requests
-
-
-def _asked(plan: Plan, service_s: float | None) -> Asked:
-    capacity = plan.capacity_asked
-    ladder = tuple(capacity.ladder or ())
-    start_rps = capacity.start_rate or next(iter(ladder), None)
-    return Asked(
-        start_rps=start_rps or _START / (service_s or 1.0),
-        resolution=capacity.resolution,
-        probe_s=capacity.probe,
-        fewest_requests=_SHOWS_A_SHARE / min(each.allowed for each in thresholds_of(plan)),
-        replicates=capacity.replicates,
-        seed=plan.seed,
-        ladder=ladder,
-    )
 
 
 def overrides_of(
@@ -178,12 +179,6 @@ def overrides_of(
     )
 
 
-def thresholds_of(plan: Plan) -> list[Threshold]:
-    """Give the limits of the arm that is measured."""
-    arm = plan.capacity_asked.measured_of(plan.arms)
-    return [each for each in plan.thresholds if each.arm == arm]
-
-
 def _of_the_arm(plan: Plan, abort_after_s: float | None = None) -> tuple[str, ...]:
     """Leave the measured arm alone with the limits that are its own."""
     arm = plan.capacity_asked.measured_of(plan.arms)
@@ -208,11 +203,6 @@ def _one_user(plan: Plan) -> tuple[str, ...]:
 
 
 def _service_s(calibration: RunFolder) -> float:
-    """Give the mean time of a good answer to one user at a time.
-
-    Raises:
-        EndpointError: there was none.
-    """
     table = pq.read_table(calibration.requests, columns=["outcome", "started_ns", "ended_ns"])
     good = table.filter(pc.equal(table["outcome"], "ok"))
     if not len(good):

@@ -29,9 +29,6 @@ def captured_ids(folder: Path) -> Counter[str]:
     """Count the events of each InferenceId in a folder's .jsonl files; "" is those without one.
 
     A last line that is cut off, as a writer that was killed leaves it, is skipped with a warning.
-
-    Raises:
-        AbreastError: there is no such file, one cannot be read, or a line is no captured event.
     """
     ids: Counter[str] = Counter()
     files = sorted(file for file in folder.rglob("*.jsonl") if not file.is_dir())

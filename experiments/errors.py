@@ -12,7 +12,7 @@ ENDED_BADLY = {"interrupted": INTERRUPTED, "fault": FAULT}
 
 
 class AbreastError(Exception):
-    """An error to be shown without a traceback.
+    """An error to be shown without a traceback; whatever reads what is given may raise it.
 
     `message` says what it was and where (file, key, value); `hint` says what to do next.
     The process exits with `exit_code`.

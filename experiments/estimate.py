@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from experiments.errors import PlanError
 from experiments.plan import Plan
+from experiments.search import least_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +46,7 @@ def estimate(plan: Plan, firsts: int = 0) -> Estimate:
 
 
 def refuse_beyond_limits(plan: Plan, where: object, firsts: int) -> None:
-    """Refuse a plan whose runs, with their `firsts`, send more or last longer than they may.
-
-    Raises:
-        PlanError: with how much it is.
-    """
+    """Refuse a plan whose runs, with their `firsts`, send more or last longer than they may."""
     found, limits = estimate(plan, firsts), plan.limits
     requests, minutes = found.requests or firsts, found.minutes or 0.0
     if limits and (requests > limits.max_requests or minutes > limits.max_minutes):
@@ -65,11 +62,15 @@ def refuse_beyond_limits(plan: Plan, where: object, firsts: int) -> None:
 def takes(plan: Plan, instances: Mapping[str, int], firsts: int = 0) -> str:
     """Say the requests, the minutes and the cost of a plan; `instances` as for `cost`."""
     found = estimate(plan, firsts)
+    least = ""
+    if plan.question == "capacity":
+        common = "" if plan.capacity_asked.ladder else ", commonly four times that"
+        least = f"at least {least_s(plan) / 60:.1f} minutes{common}; "
     if found.minutes is None:
-        return cost(plan, instances)
+        return f"{least}how long depends on what it finds"
     about = "at most" if found.is_a_bound else "about"
     requests = "" if found.requests is None else f"{found.requests:,.0f} requests in "
-    return f"{about} {requests}{found.minutes:.1f} minutes: {cost(plan, instances)}"
+    return f"{least}{about} {requests}{found.minutes:.1f} minutes: {cost(plan, instances)}"
 
 
 def cost(plan: Plan, instances: Mapping[str, int]) -> str:
@@ -78,10 +79,7 @@ def cost(plan: Plan, instances: Mapping[str, int]) -> str:
     `instances` counts those of each arm, as far as they are known; dollars are those of the
     instances while the plan runs, and an endpoint costs the same while nothing runs.
     """
-    minutes = estimate(plan).minutes
-    if minutes is None:
-        return "how long a search takes is not known beforehand"
-    hours = minutes / 60
+    hours = (estimate(plan).minutes or 0.0) / 60
     prices = {name: arm.instance_price_usd_per_hour for name, arm in plan.arms.items()}
     known = {name: instances[name] for name in plan.arms if name in instances}
     if len(known) < len(plan.arms):

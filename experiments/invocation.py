@@ -110,9 +110,6 @@ def prediction_selector(answers: Answers | None) -> Selector:
 
     `answers.prediction` is a JMESPath expression for JSON, a column number (from 0) for the first
     line of CSV, or "text" for the whole body.
-
-    Raises:
-        PlanError: the JMESPath expression is not valid.
     """
     if answers is None:
         return lambda _body, _kind: None

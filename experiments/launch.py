@@ -6,6 +6,7 @@ reaches this process only, and end at the latest when it does.
 """
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,16 +22,18 @@ from experiments.run_folder import RunFolder
 from experiments.workers import await_streams
 
 
-def run(plan_path: Path, overrides: Sequence[str], rig: Rig) -> RunFolder:
+def run(plan_path: Path, overrides: Sequence[str], rig: Rig, copy: Path | None = None) -> RunFolder:
     """Make one run and give its folder, with the records compacted and counted.
+
+    The plan's file is read once, here, or its `copy` that was made as the first of several began.
 
     A run that is interrupted or crashes is given too; the manifest's `ended_as` says so.
 
     Raises:
         AbreastError: the run could not start. Its folder is removed, since it holds nothing.
     """
-    plan, tell, workers = load(plan_path, overrides), rig.tell, rig.workers
-    folder = run_folder.create(rig.out, plan_path.stem, text_as_run(plan_path, overrides))
+    plan, tell, workers = load(plan_path, overrides, copy), rig.tell, rig.workers
+    folder = run_folder.create(rig.out, plan_path.stem, text_as_run(copy or plan_path, overrides))
     held = run_folder.hold(folder)
     known: dict[str, Any] = {}
 
@@ -63,11 +66,11 @@ def run(plan_path: Path, overrides: Sequence[str], rig: Rig) -> RunFolder:
             reading = afterwards.start_reading_cloudwatch(plan, folder, endpoint.environment, note)
             afterwards.finish_reading_cloudwatch(folder, reading)
     except BaseException as error:
-        if _holds_records(folder):
+        if folder.requests.exists() or any(run_folder.read_begun_by(folder).values()):
             if isinstance(error, KeyboardInterrupt):
                 note(kept(folder.path))
         elif not restore.is_pending(folder):
-            _discard(folder)
+            shutil.rmtree(folder.path)
         raise
     finally:
         os.close(held)
@@ -79,13 +82,3 @@ def _lost_its_workers(folder: RunFolder) -> bool:
     manifest = run_folder.read_manifest(folder)
     shares_disk = any(worker["spool"] is None for worker in manifest.get("workers", ()))
     return shares_disk and manifest["ended_as"] in ("running", "crashed")
-
-
-def _holds_records(folder: RunFolder) -> bool:
-    return folder.requests.exists() or any(run_folder.read_begun_by(folder).values())
-
-
-def _discard(folder: RunFolder) -> None:
-    for path in sorted(folder.path.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.path.rmdir()

@@ -9,7 +9,7 @@ import os
 import selectors
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,12 +183,13 @@ def _interrupts_go_to(locust: subprocess.Popen[bytes], tell: Tell) -> Iterator[l
 
     def interrupt() -> None:
         received.append(1)
-        if len(received) == 1:
-            tell({"kind": "note", "text": "Stopping: requests in flight are awaited. "
-                  "Press Ctrl-C again to stop at once."})  # fmt: skip
-            locust.terminate()
-        else:
+        if len(received) > 1:
             locust.kill()
+            return
+        locust.terminate()  # before anything is told: a terminal that stalls holds up who writes
+        text = "Stopping: requests in flight are awaited. Press Ctrl-C again to stop at once."
+        with suppress(RuntimeError):  # it came in the midst of a write to stderr
+            tell({"kind": "note", "text": text})
 
     with child.interrupts_call(interrupt):
         yield received

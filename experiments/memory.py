@@ -20,11 +20,7 @@ _LIMITS_OF_CONTAINER = (
 
 
 def refuse_beyond_memory(plan: Plan, source: object) -> None:
-    """Refuse a plan of more requests than this machine could hold the schedule and records of.
-
-    Raises:
-        PlanError: with the memory that it needs and that there is.
-    """
+    """Refuse a plan of more requests than this machine could hold the schedule and records of."""
     requests = plan.traffic.expected_requests or 0.0
     needed, there = requests * BYTES_PER_REQUEST, _memory_bytes()
     if needed > there:

@@ -26,9 +26,6 @@ def bodies(payloads: str, folder: Path, where: str) -> Iterator[bytes]:
 
     Its module is one beside the plan, in `folder`, or an installed one. What is about to run is
     said on stderr first.
-
-    Raises:
-        PlanError: there is no such function, it fails, or it gives what is no body.
     """
     module_name, _, name = payloads.partition(":")
     if str(folder.resolve()) not in sys.path:

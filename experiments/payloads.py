@@ -42,9 +42,6 @@ def load(plan: Plan, plan_path: Path) -> tuple[Payload, ...]:
 
     With `answers.label`, that field is taken out of each JSON line before it is sent: a model must
     not be told the answer. So are the fields that parameters name, as in "{payload.model}".
-
-    Raises:
-        PlanError: the file is missing, empty, or holds a body that cannot be sent.
     """
     source = plan.request.payloads
     path = plan_path.parent / source
@@ -150,8 +147,9 @@ def _split(name: str, body: bytes, taken: _Taken, where: str) -> Payload:
         return Payload(name, body, None)
     try:
         fields = json.loads(body)
-    except ValueError:
-        fields = None
+    except (ValueError, RecursionError) as error:
+        what = f"{where}: {name} is not JSON: {error}."
+        raise PlanError(what, f"Mend it, or leave out {', '.join(taken.all.values())}.") from None
     for key, named_by in taken.all.items():
         if not isinstance(fields, dict) or key not in fields:
             raise PlanError(

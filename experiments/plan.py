@@ -1,6 +1,6 @@
 """Plan: what to ask, of which endpoint, with which traffic; its tables must hang together."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -156,8 +156,7 @@ class Plan(Table):
             self.capacity_asked.refuse(self.traffic, self.slo)
             self.capacity_asked.measured_of(self.arms, {each.arm for each in self.thresholds})
         arms = ", ".join(self.arms)
-        has_others = len(self.arms) > 1
-        if self.compare is not None and has_others and self.compare.baseline not in self.arms:
+        if self.compare and len(self.arms) > 1 and self.compare.baseline not in self.arms:
             raise ValueError(
                 f'compare.baseline is "{self.compare.baseline}", but the arms are {arms}'
             )
@@ -174,35 +173,33 @@ class Plan(Table):
                 raise ValueError(
                     f'slo.phases names "{phase}", but what is measured is {", ".join(phases)}'
                 )
-        shortest_s = min([self.traffic.measured_s, *self._lengths_s(slo.phases)])
+        lengths_s = (p.end_s - p.start_s for p in self.traffic.phases if p.name in slo.phases)
+        shortest_s = min([self.traffic.measured_s, *lengths_s])
         if slo.window and 0 < shortest_s < slo.window:
             raise ValueError(
                 f"slo.window is {slo.window:g} s, longer than the {shortest_s:g} s of what "
                 "it must hold in"
             )
 
-    def _lengths_s(self, phases: Iterable[str]) -> list[float]:
-        return [p.end_s - p.start_s for p in self.traffic.phases if p.name in phases]
-
     def _stays_within_limits(self) -> Self:
         if self.limits is None:
             if not self.endpoint.is_loopback:
                 raise ValueError(
-                    "the endpoint is not on this machine, and there is no [limits] table; "
-                    "give max_requests and max_minutes, for what this run may cost at most"
+                    "the endpoint is not on this machine, and there is no [limits] table\n"
+                    "Add it with max_requests and max_minutes, for what a run may cost at most."
                 )
             return self
         expected = self.traffic.expected_requests
         if expected is not None and expected > self.limits.max_requests:
             raise ValueError(
                 f"the plan sends about {expected:,.0f} requests; limits.max_requests is "
-                f"{self.limits.max_requests:,}"
+                f"{self.limits.max_requests:,}\nRaise it, or send less: traffic.rate, duration."
             )
         planned_s = self.traffic.planned_s
         if planned_s > self.limits.max_minutes * 60:
             raise ValueError(
                 f"the plan takes {planned_s / 60:.1f} minutes; limits.max_minutes is "
-                f"{self.limits.max_minutes:g}"
+                f"{self.limits.max_minutes:g}\nRaise the limit, or shorten traffic.duration."
             )
         return self
 
@@ -211,9 +208,6 @@ def check_variants(plan: Plan, variants: Collection[str]) -> None:
     """Refuse a plan with an arm whose variant is none of its endpoint's.
 
     Those of other endpoints than the plan's own stand behind their endpoint's name, as in "b/blue".
-
-    Raises:
-        EndpointError: naming the arm and the variants that there are.
     """
     for arm in plan.arms:
         variant, endpoint = plan.variant_of(arm), plan.endpoint_of(arm)

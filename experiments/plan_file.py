@@ -20,20 +20,18 @@ BUILT_IN = Path(__file__).parent / "plans"
 
 
 def find(plan: str) -> Path:
-    """Find a plan's file: a path, or the name of a built-in plan.
-
-    Raises:
-        PlanError: there is no such file and no such built-in plan.
-    """
+    """Find a plan's file: a path, or the name of a built-in plan."""
     if plan.endswith(".toml") or "/" in plan:
         path = Path(plan)
         if not path.is_file():
-            raise PlanError(f"{plan}: no such file.", f"Built-in plans are {_built_in_names()}.")
+            why = "is a folder, and a plan is a file" if path.is_dir() else "no such file"
+            raise PlanError(f"{plan}: {why}.", f"Built-in plans are {_built_in_names()}.")
         return path
     path = BUILT_IN / f"{plan}.toml"
     if plan.endswith(".endpoint") or not path.is_file():
+        also = f", and {plan} is a folder" if Path(plan).is_dir() else ""
         raise PlanError(
-            f'There is no built-in plan "{plan}".',
+            f'There is no built-in plan "{plan}"{also}.',
             f"Built-in plans are {_built_in_names()}; a plan of your own is given as FILE.toml.",
         )
     return path
@@ -44,19 +42,20 @@ def _built_in_names() -> str:
     return ", ".join(stem for stem in stems if not stem.endswith(".endpoint"))
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Plan:
+def load(path: Path, overrides: Sequence[str] = (), copy: Path | None = None) -> Plan:
     """Read a plan and check it; `overrides` are "key.path=value" with TOML values or bare words.
 
-    Raises:
-        PlanError: naming the file, the key, the value and the rule.
+    One without a value leaves its key out. A `copy` of the file, which may have been edited since,
+    is read in its place; other files are still those beside `path`.
     """
-    table = read_toml(path)
-    for override in overrides:
-        _apply(table, override)
+    table = read_toml(copy or path)
+    if "variants" in table and "question" not in table:
+        raise PlanError(f"{path}: is an endpoint file, not a plan.", "`abreast serve` takes it.")
+    overridden = {_apply(table, override) for override in overrides}
     try:
         return _with_trace(Plan.model_validate(table, context={"is_a_users": True}), path)
     except ValidationError as error:
-        raise explain(error, str(path), Plan) from None
+        raise explain(error, str(path), Plan, overridden) from None
 
 
 def _with_trace(plan: Plan, path: Path) -> Plan:
@@ -86,9 +85,13 @@ def _with_trace(plan: Plan, path: Path) -> Plan:
 
 
 def text_as_run(path: Path, overrides: Sequence[str]) -> str:
-    """Give the plan's text, with what the command line set as comments."""
-    notes = "".join(f"# set on the command line: {override}\n" for override in overrides)
-    return path.read_text(encoding="utf-8") + (f"\n{notes}" if notes else "")
+    """Give the plan's text, with what the command line set as comments, each once."""
+    text = path.read_text(encoding="utf-8")
+    # It is read again, where a line break in a value would end the comment.
+    shown = ("".join(c if c.isprintable() else " " for c in each) for each in overrides)
+    lines = (f"# set on the command line: {each}\n" for each in shown)
+    notes = "".join(line for line in lines if line not in text)
+    return text + (f"\n{notes}" if notes else "")
 
 
 def inline(value: object) -> str:
@@ -98,7 +101,7 @@ def inline(value: object) -> str:
     return json.dumps(value)
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
+def _apply(table: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
@@ -112,3 +115,6 @@ def _apply(table: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise PlanError(f"--set {override}: {name} is not a table.", "See the plan's keys.")
     table[names[-1]] = value
+    if not text.strip():
+        del table[names[-1]]
+    return ".".join(names)

@@ -58,7 +58,7 @@ def progress_parts(message: Mapping[str, Any]) -> list[str]:
     is_draining, in_flight = message["stage"] == "draining", message["in_flight"]
     # A closed loop has no rate that is due, and nothing is due after the end.
     due_rps = None if is_draining else message["due_rps"]
-    due = "" if due_rps is None else f"/{due_rps:.3g}"
+    due = "" if due_rps is None else f"/{_short(due_rps)}"
     late_ms = message["lateness_p99_ms"]
     return [
         *([message["label"]] if "label" in message else []),
@@ -88,7 +88,11 @@ def _of_arm(arm: str, seen: Mapping[str, float | None]) -> str:
     name = arm if len(arm) <= _LONGEST_ARM else f"{arm[: half - 1]}…{arm[-half:]}"
     if seen["p50_ms"] is None or seen["p99_ms"] is None:
         return f"{name} no answer yet"
-    return f"{name} p50 {seen['p50_ms']:.3g} p99 {seen['p99_ms']:.3g} ms"
+    return f"{name} p50 {_short(seen['p50_ms'])} p99 {_short(seen['p99_ms'])} ms"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def _clock(seconds: float) -> str:

@@ -7,14 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from experiments.arrivals import Traffic
 from experiments.slo import Slo
-from experiments.units import (
-    Name,
-    PositiveSeconds,
-    Seconds,
-    Share,
-    Table,
-    is_latency_metric,
-)
+from experiments.units import Name, PositiveSeconds, Seconds, Share, Table, is_latency_metric
 
 ERROR_RATE_MARGIN = 0.005
 
@@ -95,11 +88,7 @@ class Capacity(Table):
         return measured
 
     def refuse(self, traffic: Traffic, slo: Slo) -> None:
-        """Refuse what a search for a rate cannot be made of.
-
-        Raises:
-            ValueError: naming the keys to leave out.
-        """
+        """Refuse what a search for a rate cannot be made of."""
         if traffic.is_closed or traffic.stages or traffic.trace:
             raise ValueError(
                 'question = "capacity" searches for a rate of the open model; in [traffic] leave '

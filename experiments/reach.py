@@ -55,11 +55,7 @@ class Reachable:
 
 @contextmanager
 def reach(plan: Plan, plan_path: Path, logs: Path, tell: Tell) -> Iterator[Reachable]:
-    """Start the plan's local endpoint, where it is local, and end it at the end.
-
-    Raises:
-        AbreastError: its file is wrong, or it did not start.
-    """
+    """Start the plan's local endpoint, where it is local, and end it at the end."""
     environment = child.environment()
     if plan.endpoint.config is None:
         yield Reachable(environment, lambda: True)

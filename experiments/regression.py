@@ -26,7 +26,7 @@ def make_runs(
         AbreastError: a run could not start. What was made before it is kept.
         KeyboardInterrupt: no run came to its end.
     """
-    with series(plan_path, overrides, rig.out, _is_whole) as folder:
+    with series(plan_path, overrides, rig.out, lambda run: ended_as(run) == "complete") as folder:
         for number, own in enumerate(settings, start=1):
             label = f"run {number} of {len(settings)}"
             rig.tell({"kind": "note", "text": f"{label.capitalize()}."})
@@ -34,16 +34,8 @@ def make_runs(
     return folder
 
 
-def _is_whole(made: RunFolder) -> bool:
-    return ended_as(made) == "complete"
-
-
 def settings_of_runs(plan_path: Path, overrides: Sequence[str] = ()) -> list[list[str]]:
-    """Give what each run sets in the plan, in the order of the runs.
-
-    Raises:
-        PlanError: the plan of one of them is wrong.
-    """
+    """Give what each run sets in the plan, in the order of the runs."""
     plan = load(plan_path, overrides)
     asked = plan.gate
     seeds = [f"seed={plan.seed + block}" for block in range(asked.runs_per_side)]

@@ -55,11 +55,7 @@ def write(folder: RunFolder, journal: Journal) -> None:
 
 
 def read(folder: RunFolder) -> Journal | None:
-    """Read weights.json; `None`: the run set no weights.
-
-    Raises:
-        RunFolderError: it is damaged.
-    """
+    """Read weights.json; `None`: the run set no weights."""
     path = folder.path / WEIGHTS
     try:
         return _AS_JSON.validate_json(path.read_bytes())
@@ -131,9 +127,6 @@ def held(folder: RunFolder) -> Iterator[None]:
     """Hold a run folder against everyone else who would change its endpoint's weights.
 
     The hold ends with this process, however that ends.
-
-    Raises:
-        RunFolderError: someone else holds it.
     """
     with _opened(folder) as descriptor:
         try:

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,11 +80,7 @@ class RunFolder:
 
 
 def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
-    """Make a folder `<UTC yyyymmdd-hhmmss>-<plan>-<4 hex>`, readable by its owner only.
-
-    Raises:
-        RunFolderError: the folder cannot be made.
-    """
+    """Make a folder `<UTC yyyymmdd-hhmmss>-<plan>-<4 hex>`, readable by its owner only."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     # The id travels in headers, which are ASCII.
     name = re.sub(r"[^a-zA-Z0-9-]", "-", plan_name)[:_LONGEST_NAME]
@@ -98,18 +94,15 @@ def create(parent: Path, plan_name: str, plan_text: str) -> RunFolder:
         folder.plan.write_text(plan_text, encoding="utf-8")
     except OSError as error:
         raise RunFolderError(
-            f"{folder.path}: the run folder cannot be made: {error.strerror}.",
+            f"{folder.path}: the run folder cannot be made: "
+            + (f"{parent} is a file." if parent.is_file() else f"{error.strerror}."),
             "Give a folder that can be written with --out DIR.",
         ) from None
     return folder
 
 
 def open_folder(path: Path) -> RunFolder:
-    """Open an existing run folder.
-
-    Raises:
-        RunFolderError: it is no run folder.
-    """
+    """Open an existing run folder."""
     folder = RunFolder(path.absolute())
     if not folder.manifest.is_file():
         raise RunFolderError(
@@ -120,17 +113,15 @@ def open_folder(path: Path) -> RunFolder:
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:
-    """Read the manifest.
-
-    Raises:
-        RunFolderError: it is unreadable, or of a version that this abreast does not know.
-    """
+    """Read the manifest."""
     try:
         manifest: dict[str, Any] = json.loads(folder.manifest.read_text(encoding="utf-8"))
         version = manifest["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        said = f"it holds no {error}" if isinstance(error, KeyError) else error
         raise RunFolderError(
-            f"{folder.manifest}: not a readable manifest: {error}.", "The run folder is damaged."
+            f"{folder.manifest}: not a readable manifest: {said}.",
+            "Restore it from a copy, or make the run again.",
         ) from None
     if version != SCHEMA_VERSION:
         raise RunFolderError(
@@ -213,6 +204,15 @@ def is_held(folder: RunFolder) -> bool:
     finally:
         os.close(held)
     return False
+
+
+@contextlib.contextmanager
+def alone(folder: RunFolder) -> Iterator[None]:
+    """Wait until nobody else finishes the run, and keep others from it meanwhile."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # of a file system without locks
+            fcntl.flock(stack.enter_context(folder.plan.open("rb")), fcntl.LOCK_EX)
+        yield
 
 
 def has_streams(folder: RunFolder) -> bool:

@@ -12,19 +12,25 @@ goes on from there.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+
+from experiments.plan import Plan
+from experiments.slo import Threshold
 
 Call = Literal["pass", "fail", "unresolved", "client", "invalid"]
 """What all probes at one rate show together: whether the SLO is kept. client: the generator was
 in the way. invalid: the endpoint was not the same throughout, or the probe was not whole."""
 
-End = Literal["bracketed", "no_pass", "no_fail", "unresolved", "too_long", "ladder", "invalid"]
-"""unresolved: too many rates cannot be told. too_long: it took too many probes."""
+End = Literal[
+    "bracketed", "no_pass", "no_fail", "unresolved", "too_long", "ladder", "client", "invalid"
+]
+"""unresolved: too many rates cannot be told. too_long: it took too many probes. client: the
+generator was in the way at the lowest rate."""
 
-Why = Literal["ladder", "double", "halve", "bisect", "extend", "confirm", "replicate"]
+Why = Literal["ladder", "double", "halve", "bisect", "extend", "again", "confirm", "replicate"]
 
 MOST_PROBES = 45
 MOST_AT_A_RATE = 4
@@ -35,9 +41,13 @@ MOST_OPEN = 5
 of them narrow nothing."""
 HOPELESS = 5
 MOST_OF_CLIENT = 3
-"""So often a rate is tried at which the generator is in the way: once may be a hiccup of its."""
+"""So often a rate is tried at which the generator is in the way: once may be a hiccup of its.
+The lowest is tried once less, where none passed: below it there is seldom more."""
 MOST_HALVINGS = 5
 HIGHEST_RATE_RPS = 50_000.0
+_SHOWS_A_SHARE = 3.0
+"""So many may miss, at the least, of as many requests as can show a limit kept: -ln 5 %."""
+_START = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,54 @@ Calls = Mapping[float, Call]
 """What is known of each rate that was tried."""
 
 
+def asked_of(plan: Plan, service_s: float | None = None) -> Asked:
+    """Say what a plan searches for; without a rate of its own by what one user waits."""
+    capacity = plan.capacity_asked
+    ladder = tuple(capacity.ladder or ())
+    start_rps = capacity.start_rate or next(iter(ladder), None)
+    return Asked(
+        start_rps=start_rps or _START / (service_s or 1.0),
+        resolution=capacity.resolution,
+        probe_s=capacity.probe,
+        fewest_requests=_SHOWS_A_SHARE / min(each.allowed for each in thresholds_of(plan)),
+        replicates=capacity.replicates,
+        seed=plan.seed,
+        ladder=ladder,
+    )
+
+
+def thresholds_of(plan: Plan) -> list[Threshold]:
+    """Give the limits of the arm that is measured."""
+    arm = plan.capacity_asked.measured_of(plan.arms)
+    return [each for each in plan.thresholds if each.arm == arm]
+
+
+def least_s(plan: Plan) -> float:
+    """Give how long a search that finds both of its ends takes at the least, in seconds.
+
+    It begins less than an octave below its answer, each rate is told at once, a probe that fails is
+    stopped at its half, and at a first rate that is not given none is longer than asked.
+    """
+    asked = asked_of(plan)
+    if plan.capacity_asked.start_rate is None and not asked.ladder:
+        asked = replace(asked, start_rps=2 * asked.fewest_requests / asked.probe_s)
+    besides_s = plan.traffic.warmup + plan.capacity_asked.cooldown
+    octave = asked.start_rps * np.logspace(0, 1, 16, endpoint=False, base=2)
+    return min(_lasts_s(asked, true, besides_s) for true in ([0.0] if asked.ladder else octave))
+
+
+def _lasts_s(asked: Asked, true_rps: float, besides_s: float) -> float:
+    made: list[Probe] = []
+    calls: dict[float, Call] = {}
+    lasts_s = 0.0
+    while isinstance(probe := next_probe(made, calls, asked), Probe):
+        is_kept = probe.rate_rps <= true_rps
+        calls[probe.rate_rps] = "pass" if is_kept else "fail"
+        made.append(probe)
+        lasts_s += besides_s + probe.length_s / (1 if is_kept else 2)
+    return lasts_s
+
+
 def next_probe(made: Sequence[Probe], calls: Calls, asked: Asked) -> Probe | End:
     """Say what to try after these probes, or why there is nothing left to try."""
     if "invalid" in calls.values():
@@ -81,7 +139,9 @@ def next_probe(made: Sequence[Probe], calls: Calls, asked: Asked) -> Probe | End
     tries = Counter(probe.rate_rps for probe in made)
     last_rps = made[-1].rate_rps
     if calls[last_rps] == "client" and tries[last_rps] < MOST_OF_CLIENT:
-        return _probe(last_rps, asked, "extend")
+        is_lowest = last_rps == min(calls) and "pass" not in calls.values()
+        is_standing = is_lowest and tries[last_rps] == MOST_OF_CLIENT - 1
+        return "client" if is_standing else _probe(last_rps, asked, "again")
     if calls[last_rps] == "unresolved" and tries[last_rps] < MOST_AT_A_RATE:
         length_s = sum(probe.length_s for probe in made if probe.rate_rps == last_rps)
         return Probe(rate_rps=last_rps, length_s=length_s, why="extend")

@@ -59,7 +59,7 @@ def series(
 def make(
     of: RunFolder, plan_path: Path, overrides: Sequence[str], label: str, rig: Rig
 ) -> RunFolder:
-    """Make one more run of a series, from the same plan file with `overrides`.
+    """Make one more run of a series, from the plan file as it was then, with `overrides`.
 
     What is told of it says with `label` which run of the series it is.
 
@@ -71,7 +71,8 @@ def make(
     def tell(message: Mapping[str, Any]) -> None:
         rig.tell({**message, "label": label})
 
-    made = launch.run(plan_path, overrides, replace(rig, out=of.path / RUNS, tell=tell))
+    own = replace(rig, out=of.path / RUNS, tell=tell)
+    made = launch.run(plan_path, overrides, own, copy=of.plan)
     run_folder.append_event(of, "run", run=made.run_id, overrides=list(overrides))
     if ended_as(made) == "interrupted":
         raise KeyboardInterrupt
@@ -84,11 +85,7 @@ def ended_as(made: RunFolder) -> str:
 
 
 def runs(of: RunFolder) -> tuple[RunFolder, ...]:
-    """Give the runs of a series, in the order in which they were made; of a single run, none.
-
-    Raises:
-        RunFolderError: it is a series, and holds none.
-    """
+    """Give the runs of a series, in the order in which they were made; of a single run, none."""
     found = _begun(of)
     if not found and (of.path / RUNS).is_dir():
         raise RunFolderError(

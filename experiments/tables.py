@@ -48,7 +48,7 @@ class Endpoint(Table):
             raise ValueError('target = "local" needs config, the file of the local endpoint')
         if self.target != "local" and self.config is not None:
             raise ValueError(
-                'config is the file of a local endpoint; it goes with target = "local"'
+                'config goes with target = "local"\nLeave it out, as --set endpoint.config= does.'
             )
         return self
 

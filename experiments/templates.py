@@ -22,6 +22,9 @@ def filled_in(text: str, run_id: str) -> Fill | str:
     names = pieces[1::2]
     if not names:
         return pieces[0]
+    if names == ["seq"]:  # as most InferenceIds; by the general way each would cost 0.4 µs more
+        before, _, after = pieces
+        return lambda _fields, seq: f"{before}{seq}{after}"
 
     def fill(fields: Mapping[str, str], seq: int) -> str:
         filled = pieces.copy()
@@ -39,11 +42,7 @@ def fields_in(text: str) -> list[str]:
 
 
 def refuse_other_blanks(where: str, text: str) -> None:
-    """Refuse what looks like a blank, and would be sent as it stands; `where` is its key.
-
-    Raises:
-        ValueError: naming the key, and those that may vary.
-    """
+    """Refuse what looks like a blank, and would be sent as it stands; `where` is its key."""
     varies = where.rpartition(".")[2] in _VARY
     rest = _BLANK.sub("", text.replace("{run_id}", "")) if varies else text
     if found := _LIKE_A_BLANK.search(rest):

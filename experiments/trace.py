@@ -15,11 +15,7 @@ _NS = {"at_s": 1e9, "scheduled_ns": 1.0}
 
 
 def read_trace(path: Path) -> NDArray[np.float64]:
-    """Give the seconds from the first arrival to each, ascending; shape (n,).
-
-    Raises:
-        PlanError: the file cannot be read, has none of the columns, or holds no usable times.
-    """
+    """Give the seconds from the first arrival to each, ascending; shape (n,)."""
     import pandas as pd  # which takes longer than all else of a plan without a trace
 
     try:

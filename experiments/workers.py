@@ -26,6 +26,8 @@ PORT = 5557
 _STARTING_S = 60
 _QUITTING_S = 10.0
 _DRAINING_S = 100.0
+MOST_A_CORE = 4
+"""Processes that send; from one a core on, each takes the others' time."""
 _STILL_S = 5.0
 """Workers write each second, also while they await answers."""
 
@@ -116,15 +118,17 @@ def children(
 
 def _await_end(started: Sequence["subprocess.Popen[bytes]"], is_urgent: Callable[[], bool]) -> None:
     with suppress(subprocess.TimeoutExpired):
+        quit_by_s = time.monotonic() + _QUITTING_S
         for each in started:
             try:
-                each.wait(_QUITTING_S)
+                each.wait(max(quit_by_s - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 each.terminate()
+        drained_by_s = time.monotonic() + _DRAINING_S
         for each in started:
             if is_urgent():  # by now
                 return
-            each.wait(_DRAINING_S)
+            each.wait(max(drained_by_s - time.monotonic(), 0))
 
 
 def _why_it_ended(number: int, code: int, log: Path) -> Exception:

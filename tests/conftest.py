@@ -1,6 +1,11 @@
 """The order of the tests: those that make runs come first, and the short ones fill what is left."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The machine may be busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 _LONG = ("end_to_end", "reliability", "distributed", "browser", "sdks", "calibration")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.power import foreseen
-from experiments.cli import app
+from experiments.cli.commands import app
 from experiments.plan_file import BUILT_IN, load
 
 ROOT = Path(__file__).parents[1]

@@ -32,7 +32,7 @@ def agreement_sentences(answers: Answers | None) -> tuple[str, ...]:
 def _agreement(d: AnswersDifference) -> str:
     arm, baseline = write.name(d.arm), write.name(d.baseline)
     if d.agreement is None:
-        return f"{arm} and {baseline}: {d.reason or 'no payload was answered by both'}."
+        return f"No payload was answered by both {arm} and {baseline}."
     said = (
         f"{arm} and {baseline} agree on {write.share(d.agreement)} of "
         f"{write.counted(d.payloads, 'payload')} ({write.share_interval(d.agreement_interval)})"
@@ -49,24 +49,24 @@ def _right(d: AnswersDifference) -> str:
     finding = {
         "better": f"{arm} is right more often",
         "worse": f"{arm} is right less often",
-        "same": "No difference in being right that matters",
-        "undecided": "Which is right more often cannot be told yet",
-        "refused": "Too few payloads to tell which is right more often",
-    }[d.call]
+    }.get(d.call, "Which is right more often cannot be told yet")
     p = "" if d.p_value is None else f" ({write.p_equals(d.p_value)})"
     return (
-        f"{finding}: only {arm} right on {write.count(d.only_arm_right)}, "
+        f"{finding}: only {arm} is right on {write.counted(d.only_arm_right, 'payload')}, "
         f"only {baseline} on {write.count(d.only_baseline_right)}{p}."
     )
 
 
 def errors_sentence(report: Report) -> str:
-    """Count the failures by arm and kind."""
-    said = (
-        f"{write.name(error.arm or UNNAMED)} {write.count(error.count)} {error.outcome}"
+    """Count the failures by arm and kind, and quote one of the most frequent kind that says why."""
+    counts = ", ".join(
+        f"{write.count(error.count)} {write.metric_word(error.outcome)} "
+        f"({write.name(error.arm or UNNAMED)})"
         for error in report.errors
     )
-    return f"Errors: {', '.join(said)}." if report.errors else ""
+    example = next((error.example for error in report.errors if error.example), None)
+    quoted = f' One says: "{write.plain(example, 200)}"' if example else ""
+    return f"Errors: {counts}.{quoted}" if report.errors else ""
 
 
 def errors(report: Report) -> Table:

@@ -98,8 +98,8 @@ def peaks(capacity: Capacity) -> Table | None:
         for need in sizing.peaks
     )
     caption = (
-        f"Instances at {write.share(sizing.utilisation)} of the lower bound; as many that can lose "
-        f"one of {sizing.zones} zones, and what these cost while they carry the peak"
+        f"Instances at {write.share(sizing.utilisation)} of the lower bound; how many may lose one "
+        f"of {sizing.zones} zones and still carry the peak, and what these cost meanwhile"
     )
     head = ("peak", "instances", "one zone lost", "an hour", "a million", "")
     return Table(caption, head, rows)
@@ -128,10 +128,10 @@ def limits(capacity: Capacity) -> Table | None:
         )
         for need in sizing.limits
     )
-    instances = of_peak(f"instances for {write.rate(peak_rps)}", "one zone lost", "an hour")
+    instances = of_peak(f"for {write.rate(peak_rps)}", "one zone lost", "an hour")
     caption = (
-        "What other limits would take, from the rates that were tried; the search went to the "
-        "plan's, so the others are known in coarser steps"
+        "What other limits would take in instances, from the rates that were tried; the search "
+        "went to the plan's, so the others are known in coarser steps"
     )
     return Table(caption, ("limit", "carries", *instances, ""), rows)
 
@@ -152,16 +152,16 @@ def sizing_sentences(capacity: Capacity) -> tuple[str, ...]:
         f"{write.share(sizing.utilisation)} of that it is given {write.rate(sizing.planned_rps)}, "
         f"or {_target(sizing.invocations_per_instance)} invocations a minute: the target "
         "of SageMakerVariantInvocationsPerInstance.",
-        "Scaled by that target, the instances that a lost zone leaves are given more than that "
-        "until others start. For those left to be given no more, use the target "
-        f"{_target(sizing.with_zone_lost)}{_or_as_many(sizing)}.",
+        "Scaled by that target, the instances that remain when a zone is lost carry more than that "
+        f"until others start. So that they do not, use {_target(sizing.with_zone_lost)} as the "
+        f"target{_or_as_many(sizing)}.",
     )
     if sizing.usd_per_hour is None:
         return said
     return (
         *said,
-        f"What was measured costs {dollars(sizing.usd_per_hour)} an hour, and "
-        f"{dollars(sizing.usd_per_million)} a million inferences when given that.",
+        f"The instances that were measured cost {dollars(sizing.usd_per_hour)} an hour: "
+        f"{dollars(sizing.usd_per_million)} a million inferences at that load.",
     )
 
 

@@ -121,10 +121,10 @@ def over_time(report: Report) -> Table | None:
     if found is None:
         return None
     errors, starts = errors_over_time(found), _starts(found)
-    # A run ends within its last step, which therefore weighs less.
+    # A run ends within or soon after its last step, which therefore weighs less or more.
     ends_s = report.run.warmup_s + report.run.measured_s
     steps_s = found.step_s * np.arange(len(found.achieved_rps))
-    lengths_s = np.minimum(found.step_s, ends_s - steps_s)
+    lengths_s = np.diff([*steps_s, ends_s])
     columns = [
         map(write.duration, steps_s[starts]),
         map(write.rate, _means(found.planned_rps, lengths_s, starts)),

@@ -120,54 +120,61 @@ def share_interval(interval: Interval | None) -> str:
     return " to ".join(ends)
 
 
-def _change(value: float, interval: Interval, unit: str, places: int) -> Change:
-    ends = [
-        UNBOUNDED if end is None else number(end, places, sign=True)
-        for end in (interval.low, interval.high)
-    ]
-    said = UNBOUNDED if ends == [UNBOUNDED] * 2 else " to ".join(ends)
+def _change(value: float, ends: Sequence[float | None], unit: str, places: int) -> Change:
+    words = [UNBOUNDED if end is None else number(end, places, sign=True) for end in ends]
+    said = UNBOUNDED if words == [UNBOUNDED] * 2 else " to ".join(words)
     # The unit stands behind the last number.
     with_unit = re.sub(r"(\d)(\D*)$", rf"\g<1>{unit}\2", said)
     return Change(number(value, places, sign=True) + unit, said, with_unit)
 
 
-def _scaled(interval: Interval, offset: float = 0.0) -> tuple[Interval, list[float]]:
-    """Give an interval in percent, and those of its ends that are known."""
-    low, high = (
-        100 * (end - offset) if end is not None and math.isfinite(end) else None
-        for end in (interval.low, interval.high)
-    )
-    known = [end for end in (low, high) if end is not None]
-    return Interval(low=low, high=high, level=interval.level), known
+def _percents(interval: Interval, none: float) -> list[float | None]:
+    """Give the ends of an interval in percent; one that is not known is open."""
+    ends = interval.low, interval.high
+    return [None if e is None or not math.isfinite(e) else 100 * (e - none) for e in ends]
 
 
-def ratio_change(estimate: Estimate | None) -> Change | None:
+def ratio_change(estimate: Estimate | None) -> Change:
     """Write the ratio of two latencies as signed percent: 0.918 is minus 8.2 %."""
     if estimate is None or not math.isfinite(estimate.value):
-        return None
+        return NO_CHANGE
     return percent_change(estimate.value, estimate.interval)
 
 
 def percent_change(ratio: float, interval: Interval | None) -> Change:
     """Write a ratio and its interval as signed percent; without an interval that is a dash."""
     value = 100 * (ratio - 1)
-    if interval is None:
-        places = 0 if round(abs(value)) >= 100 else 1
-        return NO_CHANGE._replace(value=f"{number(value, places, sign=True)}%")
-    interval, ends = _scaled(interval, offset=1)
-    ends.append(value)
-    size, width = max(map(abs, ends)), max(ends) - min(ends)
-    return _change(value, interval, "%", 0 if round(size) >= 100 else 2 if 0 < width < 0.1 else 1)
+    ends = _percents(interval, 1) if interval else ()
+    known = [value, *(end for end in ends if end is not None)]
+    # A latency that is nearly nothing of what it was did not fall by 100 %.
+    places = max(2 if 0 < max(known) - min(known) < 0.1 else 1, decimals(100 + min(known), 1))
+    written = _change(value, ends, "%", 0 if round(max(known)) >= 100 else places)
+    return written if interval else NO_CHANGE._replace(value=written.value)
 
 
-def points_change(estimate: Estimate | None) -> Change | None:
+def points_change(estimate: Estimate | None) -> Change:
     """Write the difference of two shares in percentage points."""
     if estimate is None or not math.isfinite(estimate.value):
-        return None
-    value = 100 * estimate.value
-    interval, ends = _scaled(estimate.interval)
-    width = max(*ends, value) - min(*ends, value) if ends else 0.0
-    return _change(value, interval, " pp", max(2, decimals(width, 1, most=5)))
+        return NO_CHANGE
+    value, ends = 100 * estimate.value, _percents(estimate.interval, 0)
+    known = [value, *(end for end in ends if end is not None)]
+    return _change(value, ends, " pp", max(2, decimals(max(known) - min(known), 1, most=5)))
+
+
+def change(item: Difference) -> Change:
+    """Write by how much a metric differs."""
+    return points_change(item.difference) if item.unit == "share" else ratio_change(item.ratio)
+
+
+def changes(items: Sequence[Difference]) -> str:
+    """List metrics, each with its change and interval: "p90 +8.2% (+7.3 to +9.1%)"."""
+    found = [(metric_word(item.metric), change(item)) for item in items]
+    return ", ".join(
+        f"{metric} without an interval"
+        if by is NO_CHANGE
+        else f"{metric} {by.value} ({by.interval_unit})"
+        for metric, by in found
+    )
 
 
 def margin(difference: Difference) -> str | None:
@@ -200,6 +207,11 @@ def count(n: int | None) -> str:
 def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Write a count and its noun, in the plural unless it is one."""
     return f"{count(n)} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def few(n: int, noun: str) -> str:
+    """Begin a sentence with a count that is too small: "Only 9 requests", "No request"."""
+    return f"Only {counted(n, noun)}" if n else f"No {noun}"
 
 
 def joined(names: Sequence[str]) -> str:
@@ -272,8 +284,3 @@ def plain(text: str, limit: int = 80) -> str:
         return clean
     tail = (limit - 1) // 3
     return clean[: limit - 1 - tail].rstrip() + "…" + (clean[-tail:].lstrip() if tail else "")
-
-
-def coefficient(value: float | None) -> str:
-    """Write a coefficient between -1 and 1 with two decimals."""
-    return DASH if value is None or not math.isfinite(value) else number(value, 2)

@@ -27,8 +27,9 @@ def _shown(value: object) -> object:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """Keep the numbers of a heading and their units on one line."""
-    clean = re.sub(r"(?<=\d) (?=(ms|s|min|h|pp|req/s)\b)", "\u00a0", write.plain(sentence, 600))
+    """Keep the numbers of a heading with their units and percentiles on one line."""
+    between = r"(?<=\d) (?=(ms|s|min|h|pp|req/s)\b)|(?<=\bp\d\d) (?=[\d+\u2212])"
+    clean = re.sub(between, "\u00a0", write.plain(sentence, 600))
     return escape(clean)
 
 

@@ -104,7 +104,7 @@ def _comparison(report: Report, arm: str, baseline: str) -> list[str]:
     service = tables.beside(report, arm)
     title = f"{text(arm)} against {text(baseline)}: {tables.LATENCY[tables.judged(report)]}"
     parts = [f"**{title}**", _table(shown, baseline, arm, tables.level(report))]
-    parts.append(_list(tables.notes(shown)))
+    parts.append(_list(tables.notes(report, shown)))
     if summary := tables.smoothed_sentence(shown):
         table = _plain_table(tables.smoothed(shown, tables.level(report)))
         parts.append(_folded(summary, table))
@@ -120,8 +120,7 @@ def _table(shown: tuple[tables.Row, ...], baseline: str, arm: str, level: str) -
         "|:--|--:|--:|--:|--:|:-:|:--|",
     ]
     for row in shown:
-        change = row.change or write.NO_CHANGE
-        values = (row.label, row.baseline, row.arm, change.value, change.interval_unit)
+        values = (row.label, row.baseline, row.arm, row.change.value, row.change.interval_unit)
         drawn = f"`{bar(row.drawing)}`" if row.drawing else ""
         lines.append(f"| {' | '.join(values)} | {drawn} | {row.word} |")
     return "\n".join(lines)

@@ -21,16 +21,16 @@ def as_json(found: Power | Rehearsal) -> str:
 def power(found: Power) -> str:
     """Write what can be found, how long it takes, and whether the margins can be met."""
     rates = ", ".join(f"{arm} {write.rate(rps)}" for arm, rps in found.rates_rps.items())
-    parts = [_wrapped([f"{write.duration(found.measured_s)} measured: {rates}. {found.basis}"])]
+    parts = [text.wrapped([f"{write.duration(found.measured_s)} measured: {rates}. {found.basis}"])]
     for arm in dict.fromkeys(each.arm for each in found.metrics):
         own = [each for each in found.metrics if each.arm == arm]
         title = f"{write.plain(arm, 30)} against {write.plain(found.baseline, 30)}"
         parts.append([title, *_power_table(own)])
         reasons = dict.fromkeys(each.reason for each in own if each.reason)
-        parts.append(_wrapped(_reason(why, own) for why in reasons))
+        parts.append(text.wrapped(_reason(why, own) for why in reasons))
         if any(each.margin is not None for each in own):
             parts.append(_margins_table(found, own))
-    return _joined([*parts, _wrapped(_power_notes(found))])
+    return _joined([*parts, text.wrapped(_power_notes(found))])
 
 
 def rehearsal(found: Rehearsal) -> str:
@@ -47,7 +47,7 @@ def rehearsal(found: Rehearsal) -> str:
                 metric = write.metric_word(tally.metric)
                 rows.append([f"{name:{longest}}  {metric}", *_shares(tally)])
         parts.append([title, *_table(rows)])
-    return _joined([*parts, _wrapped(found.about)])
+    return _joined([*parts, text.wrapped(found.about)])
 
 
 def _power_table(own: Sequence[MetricPower]) -> list[str]:
@@ -131,10 +131,6 @@ def _reason(why: str, own: Sequence[MetricPower]) -> str:
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Line up columns: the first to the left, the others to the right."""
     return text.aligned([[*row, ""] for row in rows])
-
-
-def _wrapped(sentences: Iterable[str]) -> list[str]:
-    return text.wrapped(sentences, 80)
 
 
 def _joined(parts: Iterable[Sequence[str]]) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from analysis.render import capacity as capacities
 from analysis.render import format as write
 from analysis.render import tables
@@ -93,6 +95,43 @@ def sentence(report: Report) -> str:
     return " ".join(said)
 
 
+def drifts(report: Report) -> tuple[str, ...]:
+    """Say of each latency whether it drifted over the runs, and whether the sides share that."""
+    of = [] if report.capacity else courses(report)
+    return tuple(_drift(course, pair) for course in of for pair in tables.compared(report))
+
+
+def _drift(course: Course, pair: tuple[str, str]) -> str:
+    arm, baseline = ({p.place: p.value for p in course.sides.get(side, ())} for side in pair)
+    what = course.title.removesuffix(", ms")
+    if not _has_trend(list(arm.values())) and not _has_trend(list(baseline.values())):
+        return f"{what}: no drift over the runs is shown."
+    said = f"{what} drifted over the runs: {write.name(pair[1])} {_first_to_last(baseline)}, "
+    said += f"{write.name(pair[0])} {_first_to_last(arm)}."
+    ratios = [arm[place] / baseline[place] for place in sorted(arm.keys() & baseline.keys())]
+    if not ratios:
+        held = "Each run is of one side, so it does not cancel; it widens the interval."
+    elif _has_trend(ratios):
+        ends = " to ".join(write.percent_change(ratios[at], None).value for at in (0, -1))
+        held = f"The sides do not share all of it: the change went from {ends}, which the interval "
+        held += "takes as scatter between runs."
+    else:
+        held = f"The sides share it, as far as {len(ratios)} runs show, so the comparison within "
+        held += "each run holds."
+    return f"{said} {held}"
+
+
+def _first_to_last(side: dict[int, float]) -> str:
+    return " to ".join(write.latency(side[at(side)]) for at in (min, max)) if side else write.DASH
+
+
+def _has_trend(values: Sequence[float]) -> bool:
+    """Whether a line through the logarithms, in the order of time, has a slope at 5 %."""
+    from scipy.stats import linregress  # slow to import, and few reports come here
+
+    return len(values) > 2 and bool(linregress(range(len(values)), np.log(values)).pvalue < 0.05)
+
+
 def _probed_again(found: Capacity) -> str:
     rates_rps = [probe.rate_rps for probe in found.probes]
     said = [
@@ -112,8 +151,8 @@ def _span(values: Sequence[float]) -> str:
 
 
 def listed(report: Report) -> tuple[str, ...]:
-    """List each metric's numbers side by side, in the order of the runs; but not noughts alone."""
-    return tuple(
+    """List each metric's numbers by run, but not noughts alone, and say what drifted."""
+    by_run = (
         f"{write.metric_word(metric)}, run by run: "
         + "; ".join(
             f"{write.name(side)} "
@@ -124,6 +163,7 @@ def listed(report: Report) -> tuple[str, ...]:
         for metric in _metrics(report)
         if any(run.values.get(metric) != 0 for run in report.runs)
     )
+    return (*by_run, *drifts(report))
 
 
 def table(report: Report) -> Table:

@@ -20,7 +20,8 @@ def table(report: Report) -> Table:
             write.SLO_WORDS[of.call],
             _where(of),
             write.latency(of.value_ms),
-            f"{_missed(of)}\n{write.count(of.missed)} of {write.count(of.requests)}",
+            f"{write.share(of.missed / of.requests if of.requests else None)}\n"
+            f"{write.count(of.missed)} of {write.count(of.requests)}",
             write.share_interval(of.interval),
             write.share(of.allowed),
         )
@@ -34,10 +35,6 @@ def _asks(of: SloResult) -> str:
     if of.limit_ms is None:
         return "failures"
     return f"{write.metric_word(of.metric)} \u2264 {write.latency(of.limit_ms)}"
-
-
-def _missed(of: SloResult) -> str:
-    return write.share(of.missed / of.requests) if of.requests else write.DASH
 
 
 def _where(of: SloResult) -> str:

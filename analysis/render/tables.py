@@ -71,7 +71,7 @@ class Row:
     label: str
     baseline: str
     arm: str
-    change: write.Change | None
+    change: write.Change
     absolute: str | None
     word: str
     drawing: Drawing | None
@@ -174,9 +174,7 @@ def _row(difference: Difference, span: float) -> Row:
         label=write.metric_word(difference.metric.removeprefix("error_rate.")),
         baseline=value(before),
         arm=value(after),
-        change=write.ratio_change(difference.ratio)
-        if is_latency
-        else write.points_change(difference.difference),
+        change=write.change(difference),
         absolute=write.latency(after - before, sign=True)
         if is_latency and before is not None and after is not None and difference.call != "refused"
         else None,
@@ -233,7 +231,7 @@ def smoothed(shown: tuple[Row, ...], level: str) -> Table:
         )
         for row in shown
         if (found := row.source.smoothed)
-        for change in (write.ratio_change(found.ratio) or write.NO_CHANGE,)
+        for change in (write.ratio_change(found.ratio),)
     )
     caption = "Change of each percentile smoothed over a band of its neighbours"
     return Table(caption, ("smoothed", "change", f"{level} interval", ""), rows)
@@ -245,7 +243,7 @@ def behind(shown: tuple[Row, ...]) -> Table:
         (
             row.label, of.measure, write.margin(of) or write.DASH, write.count(of.tail_requests),
             write.p_value(of.p_value), write.p_value(of.p_value_holm),
-            write.coefficient(of.autocorrelation),
+            write.DASH if of.autocorrelation is None else write.number(of.autocorrelation, 2),
         )
         for row in shown
         for of in (row.source,)
@@ -258,16 +256,24 @@ def behind(shown: tuple[Row, ...]) -> Table:
     return Table(caption, head, rows, ends_in_words=False, left=2)
 
 
-def notes(shown: tuple[Row, ...]) -> tuple[str, ...]:
-    """Say why rows have no call, or what contradicts it; rows with the same reason share a line."""
+def notes(report: Report, shown: tuple[Row, ...]) -> tuple[str, ...]:
+    """Say why rows have no call, or what contradicts it; rows with the same reason share a line.
+
+    Of a run that is not trusted only what has no figure: what would settle the others rests on it.
+    """
     labels: dict[str, list[str]] = {}
     for row in shown:
+        if report.verdict.validity == "INVALID" and row.source.call != "refused":
+            continue
         found = row.source.smoothed
         conflict = f"its smoothed change disagrees: {found.conflict}" if found else None
         for said in (row.source.reason, conflict if found and found.conflict else None):
             if said:
                 labels.setdefault(said, []).append(row.label)
-    return tuple(f"{', '.join(named)}: {reason}" for reason, named in labels.items())
+    return tuple(
+        f"{', '.join(named)}: {why[:1].lower()}{why[1:].rstrip('.')}."
+        for why, named in labels.items()
+    )
 
 
 def margins_sentence(report: Report) -> str:

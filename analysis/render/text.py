@@ -61,13 +61,13 @@ def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator
     yield title + _table(shown, baseline, arm, tables.level(report), width)
     guarded = {row.source.metric for row in shown if row.source.margin is not None}
     service = [
-        f"{row.label} {row.baseline} → {row.arm}" + (f" ({row.change.value})" if row.change else "")
+        f"{row.label} {row.baseline} → {row.arm} ({row.change.value})"
         for row in tables.beside(report, arm)
         if not guarded or row.source.metric in guarded
     ]
     if service:
         yield _wrap(f"Service time: {', '.join(service)}", width)
-    yield wrapped(tables.notes(shown), width)
+    yield wrapped(tables.notes(report, shown), width)
 
 
 def _table(
@@ -75,10 +75,9 @@ def _table(
 ) -> list[str]:
     rows = []
     for row in shown:
-        change = row.change or write.NO_CHANGE
         label = "errors" if row.source.metric == "error_rate" else row.label
         word = row.word.replace("no difference that matters", "same")
-        rows.append([label, row.baseline, row.arm, change.value, change.interval, word])
+        rows.append([label, row.baseline, row.arm, row.change.value, row.change.interval, word])
 
     for most in (12, 8, 4):
         short = (write.plain(n, most if n.isascii() else most // 2) for n in (baseline, arm))
@@ -159,7 +158,7 @@ def _paint(text: str, code: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
-def wrapped(sentences: Iterable[str], width: int) -> list[str]:
+def wrapped(sentences: Iterable[str], width: int = 80) -> list[str]:
     """Break sentences of foreign text into lines of at most `width` terminal cells."""
     return [line for said in sentences for line in _wrap(said, width)]
 

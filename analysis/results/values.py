@@ -4,6 +4,7 @@ A missing number is `None` with a reason beside it, never a number that looks li
 Times are in milliseconds, shares are fractions of 1.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,12 @@ class Interval:
     low: float | None
     high: float | None
     level: float
+
+
+def of_logs(low: float | None, high: float | None, level: float) -> Interval:
+    """Give the interval of a ratio from that of its logarithm."""
+    low, high = (None if end is None else math.exp(end) for end in (low, high))
+    return Interval(low=low, high=high, level=level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,10 +124,6 @@ def _cost(known: Known) -> Finding:
     return Finding("Cost", "ok", takes(plan, judge.instances(plan, known.facts), firsts))
 
 
-def _scaling(known: Known) -> Finding:
-    return scaling(known.plan, known.facts)
-
-
 def _traffic(known: Known) -> Finding:
     if not known.variants:
         return Finding("Other traffic", "skip", "the endpoint's variants are not known")
@@ -257,7 +253,7 @@ _OF_THE_ENDPOINT: Mapping[str, Callable[[Known], Finding]] = {
     "Endpoint": endpoint,
     "Arms": _arms,
     "Cost": _cost,
-    "Scaling": _scaling,
+    "Scaling": lambda known: scaling(known.plan, known.facts),
     "Other traffic": _traffic,
     "Answers": _answers,
     "Permissions": _permissions,

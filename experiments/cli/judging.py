@@ -50,11 +50,7 @@ def holds_several(path: Path) -> bool:
 
 
 def read_runs(paths: Iterable[Path]) -> "list[Run]":
-    """Read runs; the folder of several stands for each that is in it.
-
-    Raises:
-        RunFolderError: one is no run folder, or is that of a capacity search.
-    """
+    """Read runs; the folder of several stands for each that is in it."""
     from analysis import read_run
     from analysis.read import JUDGED
     from experiments import run_folder, series
@@ -102,7 +98,6 @@ def judge_folder(path: Path, *, compares: bool = False, write: bool = False) -> 
 
 
 def _print(report: "Report", folder: Path | None, *, as_json: bool, quiet: bool) -> None:
-    """Print a report on stdout, and where its page is."""
     from analysis.render import json, text
 
     if as_json:

@@ -21,18 +21,14 @@ AllowDifferent = Annotated[
     ),
 ]
 Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the plan.")
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key; KEY= leaves it out.")
 ]
 _FAIL_ON = {"bad": 1, "untrusted": 4, "undecided": 3}
 ALL = ",".join(_FAIL_ON)
 
 
 def fail_codes(kinds: str) -> set[int]:
-    """Read --fail-on.
-
-    Raises:
-        AbreastError: one of the kinds is not known.
-    """
+    """Read --fail-on."""
     wanted = {kind.strip() for kind in kinds.split(",")} - {""}
     if unknown := sorted(wanted - _FAIL_ON.keys()):
         raise AbreastError(

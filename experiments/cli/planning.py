@@ -111,7 +111,6 @@ def simulate(
 
 
 def _relative(text: str) -> float:
-    """Read a change such as 10% or -5%."""
     try:
         value = float(text.removesuffix("%")) / 100
     except ValueError:

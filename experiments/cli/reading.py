@@ -3,7 +3,7 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -18,7 +18,7 @@ from experiments.cli.options import (
     Quiet,
     RunPath,
     RunPaths,
-)  # fmt: skip
+)
 from experiments.cli.rows import Format, write_rows
 from experiments.cli.shown import capture_summary, run_summary, summary
 from experiments.errors import AbreastError
@@ -107,7 +107,7 @@ def report(
 
 def export(
     run: RunPath,
-    as_: Annotated[Format, typer.Option("--as", help="How the rows are written.")] = "csv",
+    as_: Annotated[Format | None, typer.Option("--as", help="Else as FILE ends, or CSV.")] = None,
     to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; - is stdout.")] = Path("-"),
 ) -> None:
     """Write the requests of a run as a table: a row each, in milliseconds from the run's start.
@@ -122,11 +122,13 @@ def export(
 
     if holds_several(run):
         raise AbreastError(f"{run}: holds several runs.", f"Give one of those in {run / 'runs'}.")
+    named = (each for each in get_args(Format) if to.suffix == f".{each}")
+    form: Format = next(named, "csv") if as_ is None else as_
     rows = read_requests(run)
     if str(to) == "-":
-        if as_ == "parquet" and sys.stdout.isatty():
+        if form == "parquet" and sys.stdout.isatty():
             raise AbreastError("Parquet is no text for a terminal.", "Give --to FILE, or a pipe.")
-        write_rows(rows, sys.stdout.buffer, as_)
+        write_rows(rows, sys.stdout.buffer, form)
         sys.stdout.buffer.flush()  # here a closed pipe is still an end to be told
         return
     # A device or a named pipe is written to as it is, not replaced by a file.
@@ -134,7 +136,7 @@ def export(
     place = to.with_name(f".{to.name}.unfinished") if is_file else to
     try:
         with place.open("wb") as file:
-            write_rows(rows, file, as_)
+            write_rows(rows, file, form)
         if is_file:
             place.replace(to)
     except OSError as error:

@@ -1,5 +1,6 @@
 """`run`: make an experiment and judge it; `serve`: be its endpoint."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from experiments.cli.judging import answer, judge_folder, near, read_runs, say
 from experiments.cli.options import ALL, AsJson, FailOn, Overrides, PlanName, Quiet, fail_codes
 from experiments.cli.shown import local_instances, summary
 from experiments.errors import ENDED_BADLY, AbreastError, naming
-from experiments.workers import LOOPBACK, PORT, Workers
+from experiments.workers import LOOPBACK, MOST_A_CORE, PORT, Workers
 
 if TYPE_CHECKING:
     from experiments.plan import Plan
@@ -125,6 +126,16 @@ def _judged(folder: Path, fail_on: str, *, as_json: bool, quiet: bool, must: boo
 def _workers(
     plan: "Plan", processes: int, expected: int | None, bind_host: str, port: int
 ) -> Workers | None:
+    cores = os.cpu_count() or 1
+    if processes > MOST_A_CORE * cores:
+        raise AbreastError(
+            f"--processes {processes}: this machine has {cores} cores, and so many processes would "
+            "be late for want of them.",
+            f"Give at most {cores}, or send from more machines with --expect-workers.",
+        )
+    if (senders := expected or processes) > (slots := plan.traffic.concurrency):
+        what = f"{senders} processes would share {slots} slots, and each needs one."
+        raise AbreastError(what, "Give more slots (traffic.slots, or users), or fewer processes.")
     if expected is None:
         return Workers(processes=processes) if processes > 1 else None
     if plan.endpoint.config is not None:

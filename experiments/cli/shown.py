@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 def _told_by(arm: "Arm") -> list[str]:
-    """Say what tells an arm from the others, where that is no variant."""
     asked = arm.request.model_dump(exclude_none=True)
     return [f"{key.replace('_', ' ')} {value}" for key, value in asked.items()]
 
@@ -28,7 +27,7 @@ def summary(
     `firsts` are the requests before each run's clock starts.
     """
     from analysis.render.format import counted
-    from experiments.estimate import takes
+    from experiments.estimate import estimate, takes
 
     traffic = plan.traffic
     expected = traffic.expected_requests
@@ -58,7 +57,8 @@ def summary(
         shares = ", ".join(f"{arm} {own.share:g}" for arm, own in plan.arms.items())
         lines.append(f"weights    the endpoint's are set to {shares}, and put back afterwards")
     if plan.question == "regression":
-        lines.append(_of_several_runs(plan))
+        runs = f"{plan.gate.runs_per_side} a side, in {plan.gate.order}"
+        lines.append(f"runs       {runs}: {estimate(plan).runs} of the above")
     if instances is not None:
         lines.append(f"takes      {takes(plan, instances, firsts)}")
     if asked := plan.gate if plan.question == "regression" else plan.compare:
@@ -81,13 +81,6 @@ def _of_a_search(plan: "Plan", payloads: int) -> str:
         f"probes     {rates}, from {counted(payloads, 'payload')}: "
         f"each {plan.traffic.warmup:g} s warm-up and {search.probe:g} s or more measured"
     )
-
-
-def _of_several_runs(plan: "Plan") -> str:
-    from experiments.estimate import estimate
-
-    asked, runs = plan.gate, estimate(plan).runs
-    return f"runs       {asked.runs_per_side} a side, in {asked.order}: {runs} of the above"
 
 
 def local_instances(plan: "Plan", path: Path) -> dict[str, int]:
@@ -124,8 +117,7 @@ def run_summary(path: Path) -> str:
     outcomes = run.requests["outcome"].value_counts()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     lines = [
-        f"run        {run.id}, started {run.manifest['started_at']}, ended as "
-        f"{run.manifest['ended_as']}",
+        f"run        {run.id}, started {run.manifest['started_at']}, {run.manifest['ended_as']}",
         "requests   " + ", ".join(f"{n:,} {name}" for name, n in run.counts.items()),
         "outcomes   " + (", ".join(f"{n:,} {o}" for o, n in outcomes.items()) or "none"),
         f"folder     {size / 1e6:.1f} MB: "
@@ -135,11 +127,7 @@ def run_summary(path: Path) -> str:
 
 
 def capture_summary(path: Path, capture: Path) -> str:
-    """Say how many of a run's requests the endpoint's data capture holds.
-
-    Raises:
-        AbreastError: the run's requests carry no InferenceId, or there is no capture in the folder.
-    """
+    """Say how many of a run's requests the endpoint's data capture holds."""
     from analysis import read_run
     from experiments.captured import captured_ids, join
     from experiments.invocation import inference_id

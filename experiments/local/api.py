@@ -1,15 +1,15 @@
 """The AWS APIs that are answered beside SageMaker Runtime's own, by the protocols JSON 1.0 and 1.1.
 
-STS has a protocol of its own, which `identity` speaks.
 CloudWatch has others, too; the current AWS SDKs and the AWS CLI speak JSON with it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from itertools import compress
 from typing import Any
 
 from experiments.local import autoscaling, cloudwatch, control_plane, identity
-from experiments.local.deployment import Deployment
+from experiments.local.deployment import Deployment, Json
 from experiments.local.http import Request, Response
 from experiments.local.service_error import ServiceError, invalid
 
@@ -19,25 +19,25 @@ _SIGNED_FOR = {
     "GraniteServiceVersion20100801": "monitoring",
     "STS": "sts",
 }
-_OPERATIONS: dict[str, Callable[[Mapping[str, Any], str, Deployment], dict[str, Any]]] = {
+_METRIC_DATA = "GraniteServiceVersion20100801.GetMetricData"
+_OPERATIONS: dict[str, Callable[[Json, str, Deployment], Json]] = {
     "SageMaker.DescribeEndpoint": control_plane.describe_endpoint,
     "SageMaker.DescribeEndpointConfig": control_plane.describe_endpoint_config,
     "SageMaker.UpdateEndpointWeightsAndCapacities": control_plane.update_weights_and_capacities,
     "AnyScaleFrontendService.DescribeScalableTargets": autoscaling.describe_scalable_targets,
     "AnyScaleFrontendService.DescribeScalingPolicies": autoscaling.describe_scaling_policies,
     "AnyScaleFrontendService.DescribeScalingActivities": autoscaling.describe_scaling_activities,
-    "GraniteServiceVersion20100801.GetMetricData": cloudwatch.get_metric_data,
+    _METRIC_DATA: cloudwatch.metric_data,
     "GraniteServiceVersion20100801.GetMetricStatistics": cloudwatch.get_metric_statistics,
 }
+Find = Callable[[str | None], Deployment]
+"""Gives the deployment of an endpoint by its name."""
+
 _NOT_READ = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 
 
 def named(request: Request) -> str | None:
-    """Return the service and operation that a request names; `None`: it is of no such protocol.
-
-    Raises:
-        ServiceError: it is of another protocol of CloudWatch's.
-    """
+    """Return the service and operation that a request names; `None`: it is of no such protocol."""
     path = request.target.partition("?")[0]
     is_form = "x-www-form-urlencoded" in request.headers.get("content-type", "")
     if path == "/" and is_form and identity.is_asked(request):
@@ -59,7 +59,7 @@ def _endpoint_named(asked: Any) -> str | None:
     try:
         resources = [asked.get("ResourceId"), *asked.get("ResourceIds", [])]
         resource = next((str(one).split("/") for one in resources if one), [])
-        metric = asked.get("MetricDataQueries", [{}])[0].get("MetricStat", {}).get("Metric", asked)
+        metric = asked.get("MetricStat", {}).get("Metric", asked)
         by_dimension = {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])}
     except _NOT_READ:
         return None  # who answers says what is wrong with it
@@ -67,15 +67,13 @@ def _endpoint_named(asked: Any) -> str | None:
     return name or by_dimension.get("EndpointName") or (resource[1] if resource[1:] else None)
 
 
-def answer(
-    called: str, request: Request, account: str, deployment_of: Callable[[str | None], Deployment]
-) -> Response:
+def answer(called: str, request: Request, account: str, find: Find) -> Response:
     """Answer one call of an `account` about endpoints by name; an error is an answer, too."""
     if called == identity.CALLED:
         return identity.answer(account)
     headers = {"Content-Type": request.headers.get("content-type", "application/x-amz-json-1.1")}
     try:
-        body, status = _answered(called, request, account, deployment_of), 200
+        body, status = _answered(called, request, account, find), 200
     except ServiceError as error:
         body, status = {"__type": error.code, "message": error.message}, error.status
         if signed_for(called) == "monitoring":
@@ -83,9 +81,7 @@ def answer(
     return Response(status, headers, json.dumps(body).encode())
 
 
-def _answered(
-    called: str, request: Request, account: str, deployment_of: Callable[[str | None], Deployment]
-) -> dict[str, Any]:
+def _answered(called: str, request: Request, account: str, find: Find) -> Json:
     operation = _OPERATIONS.get(called)
     if operation is None:
         known = ", ".join(name.partition(".")[2] for name in _OPERATIONS)
@@ -96,11 +92,12 @@ def _answered(
         )
     try:
         asked = json.loads(request.body)
-        if operation is not cloudwatch.get_metric_data:
-            return operation(asked, account, deployment_of(_endpoint_named(asked)))
-        each = ({**asked, "MetricDataQueries": [one]} for one in asked["MetricDataQueries"])
-        found = [operation(one, account, deployment_of(_endpoint_named(one))) for one in each]
-        return {"MetricDataResults": [one for own in found for one in own["MetricDataResults"]]}
+        if called != _METRIC_DATA:
+            return operation(asked, account, find(_endpoint_named(asked)))
+        each = [{**asked, **query} for query in asked["MetricDataQueries"]]
+        found = [operation(one, account, find(_endpoint_named(one))) for one in each]
+        shown = (one.get("ReturnData", True) for one in each)
+        return {"MetricDataResults": list(compress(found, shown))}
     except _NOT_READ as error:
         operated = called.partition(".")[2]
         raise invalid(f"{operated} cannot be read: {type(error).__name__}: {error}") from None

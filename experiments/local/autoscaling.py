@@ -1,19 +1,16 @@
 """What Application Auto Scaling says of the variants that the endpoint file has it scale."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from experiments.local import config
-from experiments.local.deployment import Deployment
+from experiments.local.deployment import Deployment, Json
 from experiments.local.service_error import invalid
 
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _METRIC = "SageMakerVariantInvocationsPerInstance"
 
 
-def describe_scalable_targets(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
+def describe_scalable_targets(asked: Json, account: str, deployment: Deployment) -> Json:
     """Answer DescribeScalableTargets."""
     owner = f"arn:aws:iam::{account}:role/aws-service-role"
     return {
@@ -31,9 +28,7 @@ def describe_scalable_targets(
     }
 
 
-def describe_scaling_policies(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
+def describe_scaling_policies(asked: Json, account: str, deployment: Deployment) -> Json:
     """Answer DescribeScalingPolicies."""
     region = deployment.endpoint.region
     arn = f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:local:policyName"
@@ -57,9 +52,7 @@ def describe_scaling_policies(
     }
 
 
-def describe_scaling_activities(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
+def describe_scaling_activities(asked: Json, account: str, deployment: Deployment) -> Json:
     """Answer DescribeScalingActivities, the latest first."""
     resources = {name: resource for name, resource, _ in _scaled(asked, account, deployment)}
     activities = [
@@ -79,7 +72,7 @@ def describe_scaling_activities(
 
 
 def _scaled(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
+    asked: Json, account: str, deployment: Deployment
 ) -> Iterator[tuple[str, dict[str, str], config.Autoscaling]]:
     """Give each variant that is scaled and asked for, and how it is called here."""
     endpoint = deployment.endpoint

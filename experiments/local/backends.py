@@ -7,11 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from experiments.errors import EndpointError
-from experiments.local import config, model_processes, parts
+from experiments.local import config, model_processes
 from experiments.local.backend import Backend, Model, Simulated
 from experiments.local.clock import Clock
 from experiments.local.container import Container
 from experiments.local.instance import simulated
+from experiments.local.parts import Parts
 
 _URL_HEALTHY_WITHIN_S = 3.0
 
@@ -48,21 +49,13 @@ async def started(
                 await instances(label, backing, variant.prepared)
                 for label, backing in variant.backings(name).items()
             ]
-            if (header := parts.told_by(variant)) is None:
+            if not variant.parts:
                 (deployed[name],) = each
                 continue
-            loads_s = {part: table.load for part, table in variant.parts.items()}
-            deployed[name] = [
-                parts.Parts(
-                    header,
-                    # What is behind a URL is in each instance.
-                    {part: of[n % len(of)] for part, of in zip(loads_s, each, strict=True)},
-                    loads_s,
-                    clock,
-                    limit_s,
-                )
-                for n in range(variant.prepared)
-            ]
+            for n in range(variant.prepared):
+                # What is behind a URL is in each instance.
+                own = {part: of[n % len(of)] for part, of in zip(variant.parts, each, strict=True)}
+                deployed.setdefault(name, []).append(Parts(variant, own, clock, limit_s))
         yield deployed
 
 

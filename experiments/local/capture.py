@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from experiments.errors import EndpointError
 from experiments.local import config
@@ -28,12 +28,8 @@ A multiple of 3, as base64 has it.
 logger = logging.getLogger(__name__)
 
 
-class _Event(NamedTuple):
-    at: datetime
-    variant: str
-    inference_id: str | None
-    asked: tuple[str | None, bytes]
-    answered: tuple[str | None, bytes]
+Said = tuple[str | None, bytes]
+"""The content type and the body of a request or an answer."""
 
 
 class CaptureLog:
@@ -60,17 +56,12 @@ class CaptureLog:
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._has_failed = False
 
-    def write(
-        self,
-        variant: str,
-        inference_id: str | None,
-        asked: tuple[str | None, bytes],
-        answered: tuple[str | None, bytes],
-    ) -> None:
-        """Capture one invocation: content type and body of the request, and of the answer."""
+    def write(self, variant: str, inference_id: str | None, asked: Said, answered: Said) -> None:
+        """Capture one invocation."""
         if self._table.share is None or self._chance.random() < self._table.share:
-            event = _Event(datetime.now(UTC), variant, inference_id, asked, answered)
-            self._writer.submit(self._write, event)
+            at = datetime.now(UTC)
+            line = self._line(at, inference_id, asked, answered)  # put together by the writer
+            self._writer.submit(self._write, variant, at, line)
 
     def close(self) -> None:
         """Write what is left, and close the files."""
@@ -78,31 +69,32 @@ class CaptureLog:
         for variant in list(self._files):
             self._close(variant)
 
-    def _write(self, event: _Event) -> None:
+    def _write(self, variant: str, at: datetime, line: Iterator[bytes]) -> None:
         try:
-            file = self._file(event.variant, event.at)
-            for piece in self._line(event):
-                file.write(piece)
+            file = self._file(variant, at)
+            file.writelines(line)
             file.flush()
         except OSError as error:
             if not self._has_failed:
                 logger.error("capture.folder: %s cannot be written: %s.", self._folder, error)
             self._has_failed = True
-            self._close(event.variant)  # a line that is cut off must be the last of its file
+            self._close(variant)  # a line that is cut off must be the last of its file
 
     def _close(self, variant: str) -> None:
         with contextlib.suppress(KeyError, OSError):
             self._files.pop(variant).close()
 
-    def _line(self, event: _Event) -> Iterator[bytes]:
+    def _line(
+        self, at: datetime, inference_id: str | None, asked: Said, answered: Said
+    ) -> Iterator[bytes]:
         metadata = {"eventId": str(uuid.uuid4())}
-        if event.inference_id is not None:
-            metadata["inferenceId"] = event.inference_id
-        metadata["inferenceTime"] = f"{event.at:%Y-%m-%dT%H:%M:%SZ}"
+        if inference_id is not None:
+            metadata["inferenceId"] = inference_id
+        metadata["inferenceTime"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"
         yield b'{"captureData": {"endpointInput": '
-        yield from self._observed("INPUT", *event.asked)
+        yield from self._observed("INPUT", *asked)
         yield b', "endpointOutput": '
-        yield from self._observed("OUTPUT", *event.answered)
+        yield from self._observed("OUTPUT", *answered)
         yield f'}}, "eventMetadata": {json.dumps(metadata)}, "eventVersion": "0"}}\n'.encode()
 
     def _file(self, variant: str, now: datetime) -> IO[bytes]:

@@ -14,8 +14,7 @@ _S = 1_000_000_000
 class Clock:
     """Seconds that start with the first question for the time; to be made inside the event loop.
 
-    One timer descriptor wakes all sleepers. Where the system has none, asyncio's timers do, which
-    keep to about a millisecond.
+    One timer descriptor wakes all sleepers; without one asyncio's timers do, to about 1 ms.
     """
 
     def __init__(self) -> None:

@@ -1,58 +1,39 @@
 """CloudWatch's reads of the endpoint's metrics: GetMetricData and GetMetricStatistics."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from experiments.local.deployment import Deployment
+from experiments.local.deployment import Deployment, Json
 from experiments.local.metrics import STATISTICS, UNITS, Samples, statistic
 from experiments.local.service_error import ServiceError
 
 NAMESPACE = "AWS/SageMaker"
 
 
-def get_metric_data(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
-    """Answer GetMetricData. Times in it and in the answer are in seconds since the epoch.
-
-    Raises:
-        ServiceError: a parameter is wrong, or an expression, which is not offered.
-    """
-    results = []
-    for query in asked["MetricDataQueries"]:
-        if "MetricStat" not in query:
-            raise _invalid("Expression is not offered by this local endpoint; give MetricStat.")
-        wanted = query["MetricStat"]
-        metric, name = wanted["Metric"], wanted["Stat"]
-        _check([name])
-        periods = _periods(asked, metric, wanted, account, deployment)
-        points = [(at, statistic(name, samples)) for at, samples in periods]
-        if asked.get("ScanBy") != "TimestampAscending":
-            points.reverse()
-        if query.get("ReturnData", True):
-            results.append(
-                {
-                    "Id": query["Id"],
-                    "Label": query.get("Label", metric["MetricName"]),
-                    "Timestamps": [at for at, _ in points],
-                    "Values": [value for _, value in points],
-                    "StatusCode": "Complete",
-                }
-            )
-    return {"MetricDataResults": results}
+def metric_data(asked: Json, account: str, deployment: Deployment) -> Json:
+    """Answer one query of GetMetricData; its times are in seconds since the epoch, as all here."""
+    if "MetricStat" not in asked:
+        raise _invalid("Expression is not offered by this local endpoint; give MetricStat.")
+    wanted = asked["MetricStat"]
+    metric, name = wanted["Metric"], wanted["Stat"]
+    _check([name])
+    periods = _periods(asked, metric, wanted, account, deployment)
+    points = [(at, statistic(name, samples)) for at, samples in periods]
+    if asked.get("ScanBy") != "TimestampAscending":
+        points.reverse()
+    return {
+        "Id": asked["Id"],
+        "Label": asked.get("Label", metric["MetricName"]),
+        "Timestamps": [at for at, _ in points],
+        "Values": [value for _, value in points],
+        "StatusCode": "Complete",
+    }
 
 
-def get_metric_statistics(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
-    """Answer GetMetricStatistics. Times in it and in the answer are in seconds since the epoch.
-
-    Raises:
-        ServiceError: a parameter is wrong.
-    """
+def get_metric_statistics(asked: Json, account: str, deployment: Deployment) -> Json:
+    """Answer GetMetricStatistics."""
     plain, extended = asked.get("Statistics", []), asked.get("ExtendedStatistics", [])
     if not plain and not extended:
         raise ServiceError(
@@ -63,7 +44,7 @@ def get_metric_statistics(
     _check(extended)
     points = []
     for at, samples in _periods(asked, asked, asked, account, deployment):
-        point: dict[str, Any] = {"Timestamp": at, "Unit": UNITS[asked["MetricName"]]}
+        point: Json = {"Timestamp": at, "Unit": UNITS[asked["MetricName"]]}
         point |= {name: statistic(name, samples) for name in plain}
         if extended:
             point["ExtendedStatistics"] = {name: statistic(name, samples) for name in extended}
@@ -72,11 +53,7 @@ def get_metric_statistics(
 
 
 def _periods(
-    asked: Mapping[str, Any],
-    metric: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    account: str,
-    deployment: Deployment,
+    asked: Json, metric: Json, wanted: Json, account: str, deployment: Deployment
 ) -> Iterator[tuple[int, Samples]]:
     """Give the samples of each period, oldest first; of a metric that there is not, none."""
     period_s = int(wanted["Period"])

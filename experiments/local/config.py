@@ -240,9 +240,6 @@ def load_all(path: Path) -> tuple[Endpoint, ...]:
     """Read an endpoint file and those that it names in `also`.
 
     Region, account and keys are those of the first, so that one client can call all.
-
-    Raises:
-        PlanError: naming the file, the key, the value and the rule.
     """
     first = load(path)
     shared = ("region", "account", "access_key_id", "secret_access_key", "keys")
@@ -261,13 +258,12 @@ def load_all(path: Path) -> tuple[Endpoint, ...]:
 
 
 def load(path: Path) -> Endpoint:
-    """Read an endpoint file and check it.
-
-    Raises:
-        PlanError: naming the file, the key, the value and the rule.
-    """
+    """Read an endpoint file and check it."""
+    table = read_toml(path)
+    if "question" in table:
+        raise PlanError(f"{path}: is a plan, not an endpoint file.", "Give its endpoint.config.")
     try:
         given = {"folder": path.parent, "is_a_users": True}
-        return Endpoint.model_validate(read_toml(path), context=given)
+        return Endpoint.model_validate(table, context=given)
     except ValidationError as error:
         raise explain(error, str(path), Endpoint) from None

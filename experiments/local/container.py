@@ -112,11 +112,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(message)
 
     async def next_event(self) -> Response | bytes | None:
-        """Return the head of the answer, then each piece of its body, and `None` at its end.
-
-        Raises:
-            ConnectionError: the answer breaks, or is none.
-        """
+        """Return the answer's head, then each piece of its body, then `None`, or raise OSError."""
         event = await self._events.get()
         if self._events.qsize() < _MOST_PIECES:
             self.transport.resume_reading()

@@ -1,21 +1,14 @@
 """What the SageMaker API says of the endpoint, and how its weights and instances are changed."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from experiments.local import config
-from experiments.local.deployment import Deployment
+from experiments.local.deployment import Deployment, Json
 from experiments.local.fleet import Size
 from experiments.local.service_error import ServiceError, invalid
 
-_KMS_KEY = "none"
-"""A key must be named, and there is none."""
 
-
-def describe_endpoint(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
+def describe_endpoint(asked: Json, account: str, deployment: Deployment) -> Json:
     """Answer DescribeEndpoint."""
     endpoint, fleet = deployment.endpoint, deployment.fleet
     arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
@@ -31,7 +24,7 @@ def describe_endpoint(
         }
         for name, current in fleet.current.items()
     ]
-    described: dict[str, Any] = {
+    described: Json = {
         "EndpointName": endpoint.name,
         "EndpointArn": arn,
         "EndpointConfigName": endpoint.name,
@@ -51,14 +44,12 @@ def describe_endpoint(
             "CaptureStatus": "Started",
             "CurrentSamplingPercentage": _percentage(endpoint.capture),
             "DestinationS3Uri": f"s3://local/{endpoint.capture.folder}",
-            "KmsKeyId": _KMS_KEY,
+            "KmsKeyId": "none",  # it must be named, and there is none
         }
     return described
 
 
-def describe_endpoint_config(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
+def describe_endpoint_config(asked: Json, account: str, deployment: Deployment) -> Json:
     """Answer DescribeEndpointConfig: what the endpoint file states."""
     endpoint = deployment.endpoint
     arn = _found(str(asked["EndpointConfigName"]), "endpoint-config", account, endpoint)
@@ -73,7 +64,7 @@ def describe_endpoint_config(
         }
         for name, variant in endpoint.variants.items()
     ]
-    described: dict[str, Any] = {
+    described: Json = {
         "EndpointConfigName": endpoint.name,
         "EndpointConfigArn": arn,
         "CreationTime": deployment.fleet.created_s,
@@ -93,15 +84,8 @@ def describe_endpoint_config(
     return described
 
 
-def update_weights_and_capacities(
-    asked: Mapping[str, Any], account: str, deployment: Deployment
-) -> dict[str, Any]:
-    """Answer UpdateEndpointWeightsAndCapacities; what it asks for holds after `update_takes`.
-
-    Raises:
-        ServiceError: ValidationException, or ResourceLimitExceeded for more instances than the
-            endpoint file prepares.
-    """
+def update_weights_and_capacities(asked: Json, account: str, deployment: Deployment) -> Json:
+    """Answer UpdateEndpointWeightsAndCapacities; what it asks for holds after `update_takes`."""
     endpoint, fleet = deployment.endpoint, deployment.fleet
     arn = _found(str(asked["EndpointName"]), "endpoint", account, endpoint)
     if fleet.is_updating or deployment.is_deploying():
@@ -148,9 +132,9 @@ def _percentage(capture: config.Capture) -> int:
     return 100 if capture.share is None else round(100 * capture.share)
 
 
-def _stated(variant: config.Variant) -> dict[str, Any]:
+def _stated(variant: config.Variant) -> Json:
     """Describe what the file states of a variant; which routing is AWS's default is not known."""
-    stated: dict[str, Any] = {}
+    stated: Json = {}
     if "routing" in variant.model_fields_set:
         stated["RoutingConfig"] = {"RoutingStrategy": variant.routing}
     if (managed := variant.managed) is not None:

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 from experiments.local import config
 from experiments.local.attempts import Attempts
 from experiments.local.backend import Backend, Reply
 from experiments.local.capture import CaptureLog
 from experiments.local.clock import Clock
-from experiments.local.fleet import Fleet, Size
+from experiments.local.fleet import Fleet, Size, stated
 from experiments.local.http import Request
 from experiments.local.metrics import Metrics
 from experiments.local.parameters import INFERENCE_ID
@@ -20,6 +21,9 @@ from experiments.local.seeded import generator
 from experiments.local.served_log import Line, Write
 from experiments.local.service_error import VALIDATION_ERROR, ServiceError
 from experiments.local.windows import Windows
+
+Json = dict[str, Any]
+"""What a call of an AWS API asks, or is answered."""
 
 
 @dataclass(slots=True)
@@ -33,7 +37,7 @@ class Call:
     route: Route | None = None
     reply: Reply | None = None
     status: int | None = None
-    """The HTTP status of the answer; `None` where the client had gone."""
+    """The HTTP status of the answer; `None` where the client had gone, or the endpoint stopped."""
     model_status: int | None = None
     """What the model answered; 0 where it took too long, `None` where it was not asked."""
     model_s: float | None = None
@@ -69,9 +73,8 @@ class Deployment:
     _pending: Windows | None = None
 
     def __post_init__(self) -> None:
-        variants = self.endpoint.variants.items()
-        self.fleet = Fleet({name: Size(one.weight, one.instances) for name, one in variants})
-        self.router = Router(self.endpoint, self.backends)
+        self.fleet = Fleet(stated(self.endpoint.variants))
+        self.router = Router(self.endpoint, self.backends, self.fleet.current)
         self._settled.set()
         if (pending := self.endpoint.pending) is not None:
             self._pending = Windows(pending, generator(self.endpoint.seed, "pending"))
@@ -97,12 +100,10 @@ class Deployment:
             self.metrics.add(
                 route.variant,
                 self.fleet.current[route.variant].instances,
-                overhead_s,
-                call.model_s,
                 call.model_status,
-                first_chunk_s=call.first_chunk_s,
-                is_streamed=call.is_streamed,
-                is_broken=bool(call.stream_error),
+                (overhead_s, call.model_s, call.first_chunk_s),
+                call.is_streamed,
+                bool(call.stream_error),
             )
         if self.served_log is not None:
             self.served_log(
@@ -133,8 +134,6 @@ class Deployment:
     def _settle(self) -> None:
         self.fleet.settle()
         self._settled.set()
-        for name, size in self.fleet.current.items():
-            self.router.set(name, *size)
 
     async def scale(self) -> None:
         """Do what Application Auto Scaling does by the endpoint file, at its times.

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from experiments.local import config
+
 
 class Size(NamedTuple):
     """A variant's weight and how many instances it has."""
@@ -13,14 +15,20 @@ class Size(NamedTuple):
     instances: int
 
 
-class Activity(NamedTuple):
+def stated(variants: Mapping[str, config.Variant]) -> dict[str, Size]:
+    """Return the sizes of variants by the endpoint file."""
+    return {name: Size(one.weight, one.instances) for name, one in variants.items()}
+
+
+@dataclass(slots=True)
+class Activity:
     """One change of a variant's instances by Application Auto Scaling; times since the epoch."""
 
     variant: str
     before: int
     after: int
     started_s: float
-    ended_s: float | None
+    ended_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -48,17 +56,16 @@ class Fleet:
         """Give the variants what they are to have."""
         self.is_updating = False
         self.modified_s = time.time()
-        self.current = dict(self.desired)
-        self.activities = [
-            one._replace(ended_s=self.modified_s) if one.ended_s is None else one
-            for one in self.activities
-        ]
+        self.current.update(self.desired)  # which the router reads
+        for one in self.activities:
+            one.ended_s = one.ended_s or self.modified_s
 
     def scaled(self, instances: Mapping[str, int]) -> dict[str, Size]:
         """Note that Application Auto Scaling changes variants; return what it asks for."""
-        for name, after in instances.items():
-            before = self.current[name].instances
-            self.activities.append(Activity(name, before, after, time.time(), None))
+        self.activities += [
+            Activity(name, self.current[name].instances, after, time.time())
+            for name, after in instances.items()
+        ]
         return {
             name: self.desired[name]._replace(instances=after) for name, after in instances.items()
         }

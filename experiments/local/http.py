@@ -17,6 +17,7 @@ from http.client import responses as phrases
 from typing import Any, NamedTuple, TypeVar, cast
 
 import httptools
+import uvloop
 
 from experiments.errors import EndpointError
 from experiments.local.delivery import Spoilt, deliver
@@ -62,10 +63,14 @@ class Response(NamedTuple):
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def text(status: int, message: str, more: Mapping[str, str] | None = None) -> Response:
-    """Return a response that says `message` in plain text, with `more` headers."""
-    headers = {"Content-Type": "text/plain; charset=utf-8", **(more or {})}
-    return Response(status=status, headers=headers, body=message.encode())
+def text(status: int, message: str) -> Response:
+    """Return a response that says `message` in plain text."""
+    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, message.encode())
+
+
+def too_long(limit: int) -> Response:
+    """Return the answer to a body of more than `limit` bytes."""
+    return text(413, f"HTTP content length exceeded {limit} bytes.")
 
 
 def request_id() -> str:
@@ -75,11 +80,7 @@ def request_id() -> str:
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run `main` to its end, on uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
+    """Run `main` to its end."""
     return uvloop.run(main)
 
 
@@ -110,6 +111,7 @@ async def serve(
 ) -> AsyncIterator[None]:
     """Answer requests on `listener` while the context lasts; then drop its connections.
 
+    At the end the answers under way are cancelled and awaited, so that what they use outlives them.
     A body of more than `body_limit` bytes is answered with 413.
     """
     connections: set[_Connection] = set()
@@ -121,7 +123,9 @@ async def serve(
     finally:
         server.close()
         for connection in list(connections):
-            connection.transport.abort()
+            connection.transport.abort()  # which cancels its answer
+        answers = (one._answering for one in connections if one._answering is not None)
+        await asyncio.gather(*answers, return_exceptions=True)
 
 
 class _Connection(asyncio.Protocol):
@@ -147,8 +151,10 @@ class _Connection(asyncio.Protocol):
         self._connections.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._connections.discard(self)
-        if self._answering is not None:
+        if self._answering is None:
+            self._connections.discard(self)
+        else:  # until then it is awaited when the server stops
+            self._answering.add_done_callback(lambda _: self._connections.discard(self))
             self._answering.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -219,9 +225,8 @@ class _Connection(asyncio.Protocol):
             body=b"".join(self._body),
         )
         if self._body_bytes > self._body_limit:
-            message = f"HTTP content length exceeded {self._body_limit} bytes."
-            # AWS gives its answers an id, and this one no handler sees.
-            item = text(413, message, {"x-amzn-RequestId": request_id()})
+            item = too_long(self._body_limit)
+            item.headers["x-amzn-RequestId"] = request_id()  # AWS's have one; no handler sees this
         self._enqueue(item, stays)
 
     def _refuse(self, response: Response) -> None:

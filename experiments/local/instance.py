@@ -1,7 +1,6 @@
 """One instance: parallel workers behind one first-in, first-out queue. Pure, in virtual time.
 
-The endpoint asks it with the time of the wall clock, the calculation of the truth with times of its
-own: it is one code. When a request will be done is known as it arrives.
+The endpoint asks it with the wall clock's times, the calculation of the truth with its own.
 """
 
 import heapq

@@ -10,18 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-UNITS = dict.fromkeys(("ModelLatency", "OverheadLatency", "FirstChunkLatency"), "Microseconds")
-UNITS |= dict.fromkeys(
-    (
-        "Invocations",
-        "InvocationsPerInstance",
-        "Invocation4XXErrors",
-        "Invocation5XXErrors",
-        "InvocationModelErrors",
-        "MidStreamErrors",
-    ),
-    "None",
-)
 Samples = NDArray[np.float64]
 STATISTICS: dict[str, Callable[[Samples], Any]] = {
     "SampleCount": np.size,
@@ -32,19 +20,28 @@ STATISTICS: dict[str, Callable[[Samples], Any]] = {
 }
 
 _ROW = struct.Struct("<IIifff??")
-_FIELDS = np.dtype(
-    [
-        ("at", "<u4"),
-        ("instances", "<u4"),
-        ("status", "<i4"),
-        ("overhead_us", "<f4"),
-        ("model_us", "<f4"),
-        ("first_chunk_us", "<f4"),
-        ("is_streamed", "?"),
-        ("is_broken", "?"),
-    ]
-)
+_FIELDS = np.dtype("<u4,<u4,<i4,<f4,<f4,<f4,?,?")
+_FIELDS.names = (
+    "at", "instances", "status", "overhead_us", "model_us", "first_chunk_us", "is_streamed",
+    "is_broken",
+)  # fmt: skip
 _NOT_ASKED = -1
+_SAMPLES: dict[str, Callable[[NDArray[np.void]], NDArray[Any]]] = {
+    "ModelLatency": lambda rows: rows["model_us"],
+    "OverheadLatency": lambda rows: rows["overhead_us"],
+    "FirstChunkLatency": lambda rows: rows["first_chunk_us"],
+    "Invocations": lambda rows: np.ones(rows.size),
+    "InvocationsPerInstance": lambda rows: 1.0 / rows["instances"],
+    "Invocation4XXErrors": lambda rows: rows["status"] // 100 == 4,
+    "Invocation5XXErrors": lambda rows: rows["status"] >= 500,
+    "InvocationModelErrors": lambda rows: (
+        (rows["status"] != _NOT_ASKED) & (rows["status"] // 100 != 2)
+    ),
+    "MidStreamErrors": lambda rows: np.where(rows["is_streamed"], rows["is_broken"], nan),
+}
+"""A sample a request of each metric; NaN where it is none."""
+
+UNITS = {name: "Microseconds" if name.endswith("Latency") else "None" for name in _SAMPLES}
 
 
 class Metrics:
@@ -60,23 +57,20 @@ class Metrics:
         self,
         variant: str,
         instances: int,
-        overhead_s: float | None,
-        model_s: float | None,
-        model_status: int | None,
-        *,
-        first_chunk_s: float | None = None,
-        is_streamed: bool = False,
-        is_broken: bool = False,
+        status: int | None,
+        times_s: tuple[float | None, float | None, float | None],
+        is_streamed: bool,
+        is_broken: bool,
     ) -> None:
-        """Count one request that has ended.
+        """Count one request that has ended; streams count as such that have begun.
 
-        `model_s` is `None` where no model was asked; its status is 0 where it gave no answer.
-        `overhead_s` is `None` where it is not known. Streams count that have begun.
+        `status` is the model's: 0 where it gave no answer, `None` where it was not asked. The times
+        are those of overhead, model and first chunk, `None` where they are not known.
         """
-        status = _NOT_ASKED if model_status is None else model_status
-        times_us = (nan if s is None else s * 1e6 for s in (overhead_s, model_s, first_chunk_s))
+        asked = _NOT_ASKED if status is None else status
+        times_us = (nan if time_s is None else time_s * 1e6 for time_s in times_s)
         self._rows[variant] += _ROW.pack(
-            int(time.time()), instances, status, *times_us, is_streamed, is_broken
+            int(time.time()), instances, asked, *times_us, is_streamed, is_broken
         )
 
     def samples(
@@ -97,36 +91,12 @@ class Metrics:
         first = int(start_s) // 60 * 60
         rows = np.frombuffer(b"".join(self._rows.get(one, b"") for one in variants), _FIELDS)
         rows = rows[(rows["at"] >= first) & (rows["at"] < min(end_s + period_s, known_until_s))]
-        at, values = rows["at"].astype(np.int64), _values(metric, rows)
+        at = rows["at"].astype(np.int64)
+        values = _SAMPLES[metric](rows).astype(np.float64)
         begins = at - (at - first) % period_s
         counts = (first <= begins) & (begins < end_s) & ~np.isnan(values)
         begins, values = begins[counts], values[counts]
         return [(int(one), values[begins == one]) for one in np.unique(begins)]
-
-
-def _values(metric: str, rows: NDArray[np.void]) -> Samples:
-    """Return a sample a request; NaN where it is none."""
-    status = rows["status"]
-    match metric:
-        case "ModelLatency":
-            values = rows["model_us"]
-        case "OverheadLatency":
-            values = rows["overhead_us"]
-        case "FirstChunkLatency":
-            values = rows["first_chunk_us"]
-        case "Invocations":
-            values = np.ones(rows.size)
-        case "InvocationsPerInstance":
-            values = 1.0 / rows["instances"]
-        case "Invocation4XXErrors":
-            values = status // 100 == 4
-        case "Invocation5XXErrors":
-            values = status >= 500
-        case "InvocationModelErrors":
-            values = (status != _NOT_ASKED) & (status // 100 != 2)
-        case _:
-            values = np.where(rows["is_streamed"], rows["is_broken"], nan)
-    return np.asarray(values, dtype=np.float64)
 
 
 def statistic(name: str, samples: Samples) -> float:

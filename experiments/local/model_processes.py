@@ -54,11 +54,7 @@ class ModelProcess:
             )
 
     async def wait_until_ready(self) -> None:
-        """Return when the process that was launched answers pings.
-
-        Raises:
-            EndpointError: it ended, or is not ready in time; with the end of its log.
-        """
+        """Return when the process that was launched answers pings."""
         assert self.process.stdout is not None
         line = b""
         with contextlib.suppress(TimeoutError):
@@ -120,9 +116,7 @@ def next_pause_s(last_s: float, lived_s: float) -> float:
 async def started(
     models: Mapping[str, str], log_dir: Path
 ) -> AsyncIterator[dict[str, ModelProcess]]:
-    """Run a process for each label's model, and keep it running; yield them when all answer pings.
-
-    What a process says goes to `log_dir`/<label>.log.
+    """Keep a process running for each label's model, logging to `log_dir`; yield them when ready.
 
     Raises:
         EndpointError: a process ended, or is not ready in time; with the end of its log.

@@ -1,10 +1,13 @@
-"""The request parameters of SageMaker Runtime: their headers, and the rules that each must keep."""
+"""The request parameters of SageMaker Runtime: their headers and rules, by its service model."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, Shape
 
 from experiments.local.http import Request
-from experiments.local.service_error import ServiceError, validation_error
+from experiments.local.service_error import validation_error
 
 PREFIX = "x-amzn-sagemaker-"
 TARGET_VARIANT = f"{PREFIX}target-variant"
@@ -12,73 +15,59 @@ INFERENCE_ID = f"{PREFIX}inference-id"
 INFERENCE_COMPONENT = f"{PREFIX}inference-component"
 PREFIX_AWARE_ID = f"{PREFIX}prefix-aware-id"
 CUSTOM_ATTRIBUTES = f"{PREFIX}custom-attributes"
-_STREAM_ACCEPT = f"{PREFIX}accept"
-
-
-class _Rule(NamedTuple):
-    member: str
-    max_length: int
-    pattern: re.Pattern[str]
-
-
-_NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-_VISIBLE = re.compile("[ -~]*")
-_PRINTABLE = re.compile(r"\S[ -~]*", re.ASCII)
-_ENDPOINT_NAME = _Rule("endpointName", 63, _NAME)
-_OF_BOTH = {
-    "content-type": _Rule("contentType", 1024, _VISIBLE),
-    CUSTOM_ATTRIBUTES: _Rule("customAttributes", 1024, _VISIBLE),
-    TARGET_VARIANT: _Rule("targetVariant", 63, _NAME),
-    f"{PREFIX}target-container-hostname": _Rule("targetContainerHostname", 63, _NAME),
-    INFERENCE_ID: _Rule("inferenceId", 64, _PRINTABLE),
-    INFERENCE_COMPONENT: _Rule(
-        "inferenceComponentName", 63, re.compile(r"[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?")
-    ),
-    PREFIX_AWARE_ID: _Rule("prefixAwareId", 64, _PRINTABLE),
-}
-_INVOKE = {
-    **_OF_BOTH,
-    "accept": _Rule("accept", 1024, _VISIBLE),
-    f"{PREFIX}target-model": _Rule("targetModel", 1024, _PRINTABLE),
-    f"{PREFIX}enable-explanations": _Rule("enableExplanations", 64, re.compile(".+")),
-    f"{PREFIX}session-id": _Rule("sessionId", 256, re.compile(f"NEW_SESSION|{_NAME.pattern}")),
-}
-"""The headers of InvokeEndpoint, which are the only ones that count."""
-
-_STREAM = {
-    **_OF_BOTH,
-    _STREAM_ACCEPT: _Rule("accept", 1024, _VISIBLE),
-    f"{PREFIX}session-id": _Rule("sessionId", 256, re.compile(f"(?!NEW_SESSION$){_NAME.pattern}")),
-}
-"""The headers of InvokeEndpointWithResponseStream."""
-
 _NOT_THE_CONTAINERS = {TARGET_VARIANT, INFERENCE_ID, PREFIX_AWARE_ID}
+_CONTAINERS = {f"{PREFIX}accept": "accept"}
+_PYTHONS = {r"\p{ASCII}": "[ -~]", r"\p{Print}": " -~", r"\z": r"\Z"}
+"""How Python writes what the model's patterns have of Java's."""
 
 
 def check(name: str, request: Request, *, streamed: bool) -> dict[str, str]:
-    """Check the endpoint's `name` and the headers; return those that a container gets.
-
-    Raises:
-        ServiceError: ValidationError, of a member that breaks its rule.
-    """
-    if len(name) > _ENDPOINT_NAME.max_length or _ENDPOINT_NAME.pattern.fullmatch(name) is None:
-        raise _broken(_ENDPOINT_NAME, name)
+    """Check the endpoint's `name` and the headers; return those that a container gets."""
+    _NAME(name)
     forwarded = {}
-    headers = request.headers
-    for header, rule in (_STREAM if streamed else _INVOKE).items():
-        if (value := headers.get(header)) is not None:
-            if len(value) > rule.max_length or rule.pattern.fullmatch(value) is None:
-                raise _broken(rule, value)
+    for header, obey in (_STREAM if streamed else _INVOKE).items():
+        if (value := request.headers.get(header)) is not None:
+            obey(value)
             if header not in _NOT_THE_CONTAINERS:
-                forwarded["accept" if header == _STREAM_ACCEPT else header] = value
+                forwarded[_CONTAINERS.get(header, header)] = value
     return forwarded
 
 
-def _broken(rule: _Rule, value: str) -> ServiceError:
-    broken = f"satisfy regular expression pattern: {rule.pattern.pattern}"
-    if len(value) > rule.max_length:
-        broken = f"have length less than or equal to {rule.max_length}"
-    return validation_error(
-        f"1 validation error detected: Value '{value}' at '{rule.member}' failed to satisfy "
-        f"constraint: Member must {broken}"
-    )
+def _rule(member: str, shape: Shape) -> Callable[[str], None]:
+    stated = shape.metadata["pattern"]
+    for javas, ours in _PYTHONS.items():
+        stated = stated.replace(javas, ours)
+    pattern = re.compile(stated, re.ASCII)
+    least, most = shape.metadata.get("min", 0), shape.metadata["max"]
+
+    def obey(value: str) -> None:
+        if len(value) > most:
+            broken = f"have length less than or equal to {most}"
+        elif len(value) < least:
+            broken = f"have length greater than or equal to {least}"
+        elif pattern.fullmatch(value) is None:
+            broken = f"satisfy regular expression pattern: {stated}"
+        else:
+            return
+        raise validation_error(
+            f"1 validation error detected: Value '{value}' at '{member[0].lower()}{member[1:]}' "
+            f"failed to satisfy constraint: Member must {broken}"
+        )
+
+    return obey
+
+
+def _rules(operation: str) -> dict[str, Callable[[str], None]]:
+    """Return the rules of the headers of an operation, which are the only ones that count."""
+    asked = _MODEL.operation_model(operation).input_shape
+    assert asked is not None
+    return {
+        shape.serialization["name"].lower(): _rule(member, shape)
+        for member, shape in asked.members.items()
+        if shape.serialization.get("location") == "header"
+    }
+
+
+_MODEL = ServiceModel(Loader().load_service_model("sagemaker-runtime", "service-2"))
+_INVOKE, _STREAM = _rules("InvokeEndpoint"), _rules("InvokeEndpointWithResponseStream")
+_NAME = _rule("EndpointName", _MODEL.shape_for("EndpointName"))

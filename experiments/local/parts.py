@@ -30,21 +30,16 @@ def taken(variant: config.Variant) -> str | None:
 class Parts:
     """One instance of a variant with parts. Of `models`, the first call of each loads it.
 
-    `loads_s` says how long that takes: the first call waits, and those that come meanwhile are
-    answered with ModelNotReadyException, as is the first where it would wait beyond `limit_s`.
+    The first call waits, and those that come meanwhile are answered with ModelNotReadyException, as
+    is the first where it would wait beyond `limit_s`.
     """
 
     def __init__(
-        self,
-        header: str,
-        parts: Mapping[str, Backend],
-        loads_s: Mapping[str, float],
-        clock: Clock,
-        limit_s: float,
+        self, variant: config.Variant, parts: Mapping[str, Backend], clock: Clock, limit_s: float
     ) -> None:
-        self._header = header
+        self._header = told_by(variant)
+        self._tables = variant.parts
         self._parts = parts
-        self._loads_s = loads_s
         self._clock = clock
         self._limit_s = limit_s
         self._loaded_at_s: dict[str, float] = {}
@@ -54,11 +49,8 @@ class Parts:
         return sum(part.outstanding(at_s) for part in self._parts.values())
 
     async def invoke(self, asked: Asked) -> Reply:
-        """Answer by the part that the request names.
-
-        Raises:
-            ServiceError: it names none, or one that there is not, or one that is being loaded.
-        """
+        """Answer by the part that the request names."""
+        assert self._header is not None
         name = asked.headers.get(self._header)
         if name is None or name not in self._parts:
             raise validation_error(
@@ -76,7 +68,7 @@ class Parts:
 
     async def _load(self, name: str, at_s: float) -> float:
         """Load a part that no call has asked for yet; return how long the call waited for it."""
-        load_s = self._loads_s[name]
+        load_s = self._tables[name].load
         is_first = name not in self._loaded_at_s
         loaded_at_s = self._loaded_at_s.setdefault(name, at_s + load_s)
         if at_s >= loaded_at_s:

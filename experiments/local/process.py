@@ -80,8 +80,7 @@ def start(
 ) -> LocalEndpoint:
     """Start the endpoint that a file describes, and return when it answers.
 
-    `seed` is added to the file's own. What it and its models say goes to files in `log_dir`, or to
-    temporary ones.
+    `seed` is added to the file's own. What it says goes to files in `log_dir`, or temporary ones.
 
     Raises:
         EndpointError: it did not start; with what it said of that.

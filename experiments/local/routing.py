@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.local import config
 from experiments.local.faults import Fault, Faults
+from experiments.local.fleet import Size, stated
 from experiments.local.seeded import generator
 from experiments.local.service_error import validation_error
 
@@ -31,22 +32,24 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Routes the requests of one endpoint to the `queues` of its variants; in virtual time."""
+    """Routes the requests of one endpoint to the `queues` of its variants; in virtual time.
 
-    def __init__(self, endpoint: config.Endpoint, queues: Mapping[str, Sequence[Queue]]) -> None:
+    The first of them are open, by the `sizes` at the time; without these, as the file states.
+    """
+
+    def __init__(
+        self,
+        endpoint: config.Endpoint,
+        queues: Mapping[str, Sequence[Queue]],
+        sizes: Mapping[str, Size] | None = None,
+    ) -> None:
         variants, seed = endpoint.variants, endpoint.seed
-        self._weights = {name: variant.weight for name, variant in variants.items()}
-        self._strategies = {name: variant.routing for name, variant in variants.items()}
-        self._prepared = queues
-        self._queues = {name: queues.get(name, ())[: variants[name].instances] for name in variants}
+        self._variants = variants
+        self._queues = queues
+        self._sizes = stated(variants) if sizes is None else sizes
         self._variant_draws = generator(seed, "variant")
         self._draws = {name: generator(seed, "variants", name, "instance") for name in variants}
         self._faults = Faults(endpoint.faults, seed)
-
-    def set(self, variant: str, weight: float, instances: int) -> None:
-        """Give a variant another weight, and other than the first instances none."""
-        self._weights[variant] = weight
-        self._queues[variant] = self._prepared[variant][:instances]
 
     def route(
         self,
@@ -59,12 +62,11 @@ class Router:
         """Route the request that arrives at `at_s`; times must ascend.
 
         With PREFIX_AWARE, those of one `prefix` go to one instance. A session has its `instance`.
-
-        Raises:
-            ServiceError: `target` is none of the variants, or `prefix` does not go with it.
         """
-        variant = choose(self._weights, target, self._variant_draws)
-        strategy, queues = self._strategies[variant], self._queues[variant]
+        weights = {name: size.weight for name, size in self._sizes.items()}
+        variant = choose(weights, target, self._variant_draws)
+        strategy = self._variants[variant].routing
+        queues = self._queues[variant][: self._sizes[variant].instances]
         if prefix is not None:
             if strategy != "PREFIX_AWARE":
                 raise validation_error(f"PrefixAwareId needs PREFIX_AWARE, which {variant} is not.")

@@ -13,12 +13,7 @@ from experiments.local.service_error import ServiceError, validation_error
 from experiments.local.sessions import CLOSED_SESSION_ID, NEW_SESSION, NEW_SESSION_ID, SESSION_ID
 
 INVOKED_VARIANT = "x-Amzn-Invoked-Production-Variant"
-_FROM_CONTAINER = [
-    "content-type",
-    parameters.CUSTOM_ATTRIBUTES,
-    NEW_SESSION_ID,
-    CLOSED_SESSION_ID,
-]
+_FROM_CONTAINER = ["content-type", parameters.CUSTOM_ATTRIBUTES, NEW_SESSION_ID, CLOSED_SESSION_ID]
 _QUOTE_LIMIT = 1024
 """Characters of a container's answer that an error quotes; its messages hold 2,048."""
 
@@ -66,11 +61,7 @@ async def invoke_endpoint(name: str, call: Call, account: str, deployment: Deplo
 async def ask(
     name: str, call: Call, account: str, deployment: Deployment, *, streamed: bool = False
 ) -> Response:
-    """Check and route a call, and return what its container answers, whose status is 2xx.
-
-    Raises:
-        ServiceError: ValidationError, ModelError, and what a fault asks for.
-    """
+    """Check and route a call, and return what its container answers, whose status is 2xx."""
     endpoint, request, clock = deployment.endpoint, call.request, deployment.clock
     name = unquote(name)
     headers = parameters.check(name, request, streamed=streamed)

@@ -25,7 +25,7 @@ class Line(NamedTuple):
     service_ns: int | None
     ended_ns: int
     status: int | None
-    """The HTTP status of the answer; empty where the client had gone."""
+    """The HTTP status of the answer; empty where the client had gone or the endpoint stopped."""
     fault: str
     stream_error: str
     """The error in which a streamed answer ended."""

@@ -53,6 +53,8 @@ def application(first: Deployment, *others: Deployment) -> Handler:
         if request.method == "POST" and invocation is not None:
             name, operation = invocation.groups()
             deployment = by_name.get(unquote(name), first)
+            if len(request.body) > (limit := deployment.endpoint.body_limit):
+                return http.too_long(limit)  # what reaches here is within that of some endpoint
             if operation == "invocations":
                 return await invoke_endpoint(name, deployment.begin(request), account, deployment)
             if operation == "invocations-response-stream":
@@ -184,19 +186,12 @@ def main() -> int:
     parser.add_argument("--log-dir", type=Path, help="where the model servers write their logs")
     parser.add_argument("--seed", type=int, default=0, help="added to the file's own")
     parser.add_argument("--lifeline", action="store_true", help="stop when stdin comes to its end")
-    options = parser.parse_args()
+    options = vars(parser.parse_args())
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    if options.lifeline:
+    if options.pop("lifeline"):
         child.end_with_parent()
     try:
-        run(
-            options.file,
-            host=options.host,
-            port=options.port,
-            log_dir=options.log_dir,
-            seed=options.seed,
-            announce=_print_line,
-        )
+        run(options.pop("file"), announce=_print_line, **options)
     except AbreastError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -8,7 +8,7 @@ VALIDATION_ERROR = "ValidationError"
 
 
 class ServiceError(Exception):
-    """Raised to answer a request with an error.
+    """Raised, by whatever answers a request, to answer it with an error.
 
     `members` are the fields that the service model gives this error beside its message.
     """

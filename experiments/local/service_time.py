@@ -115,11 +115,7 @@ def _sample(table: Distribution, generator: np.random.Generator, count: int) -> 
 
 @lru_cache(maxsize=32)
 def _read(path: Path) -> NDArray[np.float64]:
-    """Read the column of service times, in seconds.
-
-    Raises:
-        ValueError: the file cannot be read, has no such column, or has no time of 0 or more in it.
-    """
+    """Read the column of service times, in seconds."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             times_ms = [float(row[_COLUMN]) for row in csv.DictReader(file)]

@@ -30,11 +30,7 @@ class Sessions:
         self._open: dict[str, datetime] = {}
 
     def answer(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Return the headers that an answer has beside its own; none outside of a session.
-
-        Raises:
-            RefusedError: status 400, of a session that is not open.
-        """
+        """Return what an answer has beside its own headers; refuse a session that is not open."""
         asked = headers.get(SESSION_ID)
         if asked is None:
             return {}

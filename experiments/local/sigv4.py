@@ -38,43 +38,42 @@ def verify(
     """
     authorization = request.headers.get("authorization")
     if authorization is None:
-        message = "Missing Authentication Token"
-        raise ServiceError(403, "MissingAuthenticationTokenException", message)
+        raise _refused("Missing Authentication Token", "MissingAuthenticationTokenException")
     claim = _AUTHORIZATION.fullmatch(authorization)
     if claim is None:
-        message = (
+        raise _refused(
             "The Authorization header must have the algorithm AWS4-HMAC-SHA256 and the parameters "
-            "Credential, SignedHeaders and Signature."
+            "Credential, SignedHeaders and Signature.",
+            "IncompleteSignatureException",
         )
-        raise ServiceError(403, "IncompleteSignatureException", message)
     key_id, date, claimed_region, claimed_service, names, signature = claim.groups()
     signed = names.split(";")
     timestamp = request.headers.get("x-amz-date", "")
     own, token = keys.get(key_id), request.headers.get("x-amz-security-token")
     if own is None or own.session_token not in (None, token):
         message = "The security token included in the request is invalid."
-        raise ServiceError(403, "UnrecognizedClientException", message)
+        raise _refused(message, "UnrecognizedClientException")
     if own.expires is not None and own.expires < now:
         message = "The security token included in the request is expired"
-        raise ServiceError(403, "ExpiredTokenException", message)
+        raise _refused(message, "ExpiredTokenException")
     if claimed_region != region:
-        raise _invalid(f"Credential should be scoped to a valid region, not '{claimed_region}'.")
+        raise _refused(f"Credential should be scoped to a valid region, not '{claimed_region}'.")
     if claimed_service != service:
-        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+        raise _refused(f"Credential should be scoped to correct service: '{service}'.")
     for name in ("host", *request.headers):
         if name not in signed and (name == "host" or name.startswith("x-amz-")):
-            raise _invalid(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+            raise _refused(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
     signed_at, at = _signed_at(timestamp, date), f"{now:%Y%m%dT%H%M%SZ}"
     if signed_at < now - MAX_SKEW:
-        raise _invalid(f"Signature expired: {timestamp} is now earlier than {at} - 5 min.")
+        raise _refused(f"Signature expired: {timestamp} is now earlier than {at} - 5 min.")
     if signed_at > now + MAX_SKEW:
-        raise _invalid(f"Signature not yet current: {timestamp} is still later than {at} + 5 min.")
+        raise _refused(f"Signature not yet current: {timestamp} is still later than {at} + 5 min.")
 
     hashed = hashlib.sha256(canonical_request(request, signed)).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{date}/{region}/{service}/aws4_request\n{hashed}"
     key = _signing_key(own.secret_access_key, date, region, service)
     if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), signature):
-        raise _invalid(
+        raise _refused(
             "The request signature we calculated does not match the signature you provided. Check "
             "your AWS Secret Access Key and signing method. Consult the service documentation for "
             "details."
@@ -119,16 +118,16 @@ def _canonical_path(path: str) -> str:
 @lru_cache(maxsize=256)
 def _signed_at(timestamp: str, date: str) -> datetime:
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise _invalid("Date must be in ISO-8601 'basic format', in the header X-Amz-Date.")
+        raise _refused("Date must be in ISO-8601 'basic format', in the header X-Amz-Date.")
     if not timestamp.startswith(date):
-        raise _invalid(
+        raise _refused(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
             f"HTTP: '{date}' != '{timestamp[:8]}', from '{timestamp}'."
         )
     try:
         return datetime.fromisoformat(timestamp)
     except ValueError:
-        raise _invalid(f"'{timestamp}' is no date.") from None
+        raise _refused(f"'{timestamp}' is no date.") from None
 
 
 @lru_cache(maxsize=8)
@@ -139,5 +138,5 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     return key
 
 
-def _invalid(message: str) -> ServiceError:
-    return ServiceError(403, "InvalidSignatureException", message)
+def _refused(message: str, code: str = "InvalidSignatureException") -> ServiceError:
+    return ServiceError(403, code, message)

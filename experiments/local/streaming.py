@@ -19,11 +19,7 @@ _FROM_CONTAINER = {
 async def invoke_with_response_stream(
     name: str, call: Call, account: str, deployment: Deployment
 ) -> Response:
-    """Answer one InvokeEndpointWithResponseStream call; its stream may end in an error.
-
-    Raises:
-        ServiceError: as InvokeEndpoint does, before the first part.
-    """
+    """Answer one InvokeEndpointWithResponseStream call; its stream may end in an error."""
     try:
         answered = await ask(name, call, account, deployment, streamed=True)
     except BaseException as error:

@@ -8,21 +8,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from experiments.errors import PlanError
 from experiments.local import config, queueing, virtual
 from experiments.local.faults import NOT_SERVED
 from experiments.local.windows import Schedule
-from experiments.units import PositiveSeconds, Share, is_of_first_byte, quantile_of
+from experiments.slo import ERROR_RATE, Objectives
+from experiments.units import is_of_first_byte, quantile_of
 
 LEVELS = (0.5, 0.9, 0.99, 0.999)
-ERROR_RATE = "error_rate"
 _REQUESTS = 20_000
 _REQUESTS_OF_A_PROBE = 5_000
 _RESOLUTION = 0.01
 _RESOLUTION_BY_THEORY = 0.001
 _SELDOM = 1e-5
+_FULL = "full: its queue grows without end"
 
 
 class Truth(NamedTuple):
@@ -51,42 +52,39 @@ def at_rates(
 
     Where more arrives than a variant can do, its times grow without end: they are infinite.
     """
-    known: dict[str, Truth] = {}
-    loads, unsettled = {}, {}
-    exact = (0.0,) * len(levels)
+    truths: dict[str, Truth] = {}
+    unsettled = {}
+    without_end = (math.inf,) * len(levels), (0.0,) * len(levels), math.nan
     for name, rate_rps in rates_rps.items():
         capacity = capacity_rps(endpoint, name, body_bytes)
-        load = loads[name] = rate_rps / capacity
         reached = _let_through_rps(endpoint, name, rate_rps) / capacity
+        truths[name] = Truth(rate_rps, rate_rps / capacity, *without_end, _FULL)
         if reached >= 1:
-            full, why = (math.inf,) * len(levels), "full: its queue grows without end"
-            known[name] = Truth(rate_rps, load, full, exact, math.nan, why)
-        elif (survival := theory(endpoint, name, rate_rps)) is not None:
-            simulated = _simulated(endpoint.variants[name])
-            quantiles = tuple(queueing.quantile(survival, p, simulated.mean_s) for p in levels)
-            kind = "M" if simulated.distribution == "exponential" else "D"
-            method = f"theory, M/{kind}/{simulated.workers}"
-            known[name] = Truth(rate_rps, load, quantiles, exact, 0.0, method)
-        else:
+            continue
+        if (survival := theory(endpoint, name, rate_rps)) is None:
             unsettled[name] = reached
+            continue
+        one = _simulated(endpoint.variants[name])
+        kind = "M" if one.distribution == "exponential" else "D"
+        truths[name] = truths[name]._replace(
+            quantiles_s=tuple(queueing.quantile(survival, p, one.mean_s) for p in levels),
+            error_rate=0.0,
+            method=f"theory, M/{kind}/{one.workers}",
+        )
     if unsettled:
         found = virtual.simulate(
             endpoint, rates_rps, requests=requests, loads=unsettled, body_bytes=body_bytes
         )
-        for name in unsettled:
-            one = found[name]
-            quantiles_s = [one.quantile(level) for level in levels]
-            method = f"simulation of {one.requests:,} requests"
-            method += "" if one.is_settled else ", too close to full to settle"
-            known[name] = Truth(
-                rates_rps[name],
-                loads[name],
-                tuple(value for value, _ in quantiles_s),
-                tuple(error for _, error in quantiles_s),
-                one.error_rate,
-                method,
+        for name, simulation in ((name, found[name]) for name in unsettled):
+            quantiles_s = [simulation.quantile(level) for level in levels]
+            too_close = "" if simulation.is_settled else ", too close to full to settle"
+            truths[name] = truths[name]._replace(
+                quantiles_s=tuple(value for value, _ in quantiles_s),
+                errors_s=tuple(error for _, error in quantiles_s),
+                error_rate=simulation.error_rate,
+                method=f"simulation of {simulation.requests:,} requests{too_close}",
             )
-    return {name: known[name] for name in rates_rps}
+    return truths
 
 
 def _let_through_rps(endpoint: config.Endpoint, name: str, rate_rps: float) -> float:
@@ -230,20 +228,19 @@ def read_slo(texts: Iterable[str]) -> dict[str, float]:
     Raises:
         PlanError: one of them is not such a text.
     """
-    slo = {}
+    slo: dict[str, float] = {}
     for text in texts:
         metric, _, limit = text.partition("=")
-        if metric != ERROR_RATE and (quantile_of(metric) is None or is_of_first_byte(metric)):
-            raise PlanError(
-                f"--slo {text}: the metric must be a percentile of the whole, or error_rate.",
-                "Give one such as p99=300ms.",
-            )
-        kind = Share if metric == ERROR_RATE else PositiveSeconds
         try:
-            slo[metric] = TypeAdapter[float](kind).validate_python(limit)
-        except ValidationError as error:
-            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise PlanError(f'--slo {text}: "{limit}" {rule}.', "Correct it.") from None
+            if metric != ERROR_RATE and (quantile_of(metric) is None or is_of_first_byte(metric)):
+                raise ValueError("the metric must be a percentile of the whole, or error_rate")
+            slo |= Objectives.model_validate({metric: limit}).by_metric
+        except ValueError as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise PlanError(
+                f"--slo {text}: {said.removeprefix('Value error, ')}.",
+                "Give one such as p99=300ms or error_rate=1%.",
+            ) from None
     return slo
 
 

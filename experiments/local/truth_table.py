@@ -12,8 +12,7 @@ from experiments.local.truth import LEVELS, at_rates, capacity_rps, highest_rate
 def printed(path: Path, rate_rps: float | None, slo: Sequence[str], body_bytes: int) -> str:
     """Return the truth of the simulated variants of an endpoint file as text.
 
-    `rate_rps` is that of the endpoint, which divides it by weight; `slo` has items such as
-    "p99=300ms". Either may be left out.
+    The endpoint divides `rate_rps` by weight; `slo` is as of `read_slo`. Either may be left out.
 
     Raises:
         PlanError: the file or a limit is wrong, or there is nothing to be said.

@@ -21,7 +21,7 @@ from experiments import child, run_folder
 from experiments.afterwards import CLOUDWATCH
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
-from experiments.sagemaker.endpoint import client_for
+from experiments.sagemaker.endpoint import UNREADABLE, client_for
 from experiments.sagemaker.redacted import said
 
 NAMESPACE = "AWS/SageMaker"
@@ -39,12 +39,11 @@ Minutes = dict[str, float]
 def read(folder: RunFolder) -> dict[str, Any]:
     """Wait for the minutes of a run that has ended, and give what cloudwatch.json is to hold.
 
-    Counts are sums. Latencies are in microseconds: their sum and their number, from which the mean
-    over several minutes follows.
+    Counts are sums; of latencies, in microseconds, it is their sum and their number.
 
     Raises:
         botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: it may not be read, or
-            it did not answer for as long as it was waited for.
+            did not answer in time.
     """
     manifest = run_folder.read_manifest(folder)
     plan = Plan.model_validate(manifest["plan"])
@@ -126,12 +125,9 @@ def _of_records(folder: RunFolder) -> tuple[datetime, datetime, dict[str, str]]:
     begin = minute_at(pc.min(table["started_ns"]).as_py(), -_SKEW_S)
     end = minute_at(pc.max(table["ended_ns"]).as_py(), _SKEW_S) + timedelta(minutes=1)
     good = table.filter(pc.equal(table["outcome"], "ok")).group_by("arm")
-    last = good.aggregate([("ended_ns", "max")]).to_pylist()
-    return (
-        begin,
-        end,
-        {one["arm"]: minute_at(one["ended_ns_max"], -_SKEW_S).isoformat() for one in last},
-    )
+    latest = good.aggregate([("ended_ns", "max")]).to_pylist()
+    last = {one["arm"]: minute_at(one["ended_ns_max"], -_SKEW_S).isoformat() for one in latest}
+    return begin, end, last
 
 
 def minutes(
@@ -173,7 +169,7 @@ def main() -> None:
     try:
         run_folder.compact(folder)  # which is to do yet after a run of plain Locust
         content = read(folder)
-    except (failures.ClientError, failures.BotoCoreError) as error:
+    except UNREADABLE as error:
         hint = "Allow cloudwatch:GetMetricData, or set cloudwatch.read = false."
         content = {"note": f"CloudWatch could not be read: {said(error)} {hint}"}
     run_folder.write_atomically(folder.path / CLOUDWATCH, json.dumps(content, indent=1) + "\n")

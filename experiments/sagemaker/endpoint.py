@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from functools import cache
 from typing import Any
 
 import botocore.exceptions as failures
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from experiments.errors import EndpointError
 from experiments.plan import Plan, check_variants
-from experiments.sagemaker.invoke import classify, session_for, url_of
+from experiments.sagemaker.invoke import session_for, url_of
 from experiments.sagemaker.redacted import said
+from experiments.sagemaker.reply import classify
 from experiments.tables import Endpoint
 
 _WEIGHT_TOLERANCE = 0.001
@@ -50,18 +53,18 @@ class EndpointFacts:
     note: str | None = None
 
 
-_NO_CONTROL_PLANE = (AttributeError, KeyError, TypeError, ValueError)
+_NO_CONTROL_PLANE = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
 """What botocore's parser raises for the answer of a server that is none, and what we then miss."""
+
+UNREADABLE = (failures.ClientError, failures.BotoCoreError, *_NO_CONTROL_PLANE)
+"""What comes of asking a service that refuses, is not there, or is another."""
 
 
 def describe(endpoint: Endpoint, name: str, others: Iterable[str] = ()) -> EndpointFacts:
     """Read DescribeEndpoint and DescribeEndpointConfig.
 
-    The variants of `others`, which are endpoints of the same account, stand among those of the
-    first behind their endpoint's name: "b/blue".
-
-    A control plane that may not be read (no permission, or none behind a URL of the plan's) gives
-    facts with a `note` and no variants.
+    The variants of `others`, of the same account, have their endpoint's name before theirs:
+    "b/blue". Of a control plane that may not be read, or is none, there are no variants but a note.
 
     Raises:
         EndpointError: no endpoint of that name, nothing answers, or no usable credentials.
@@ -72,12 +75,8 @@ def describe(endpoint: Endpoint, name: str, others: Iterable[str] = ()) -> Endpo
 def reader(
     endpoint: Endpoint, name: str, others: Iterable[str] = ()
 ) -> Callable[[], EndpointFacts]:
-    """Make one client, and give what reads an endpoint again and again, as `describe`."""
-    try:
-        client = client_for(endpoint, "sagemaker")
-    except failures.BotoCoreError as error:
-        why = error
-        return lambda: _without_control_plane(endpoint, name, why)
+    """Give what reads an endpoint again and again with one client, as `describe`."""
+    client = cache(lambda: client_for(endpoint, "sagemaker"))
     declared: dict[str, dict[str, Any]] = {}
 
     def read() -> EndpointFacts:
@@ -99,17 +98,17 @@ def reader(
 
     def read_one(name: str) -> EndpointFacts:
         try:
-            found = client.describe_endpoint(EndpointName=name)
+            found = client().describe_endpoint(EndpointName=name)
             config_name = found["EndpointConfigName"]
             if config_name not in declared:
-                config = client.describe_endpoint_config(EndpointConfigName=config_name)
+                config = client().describe_endpoint_config(EndpointConfigName=config_name)
                 declared[config_name] = {v["VariantName"]: v for v in config["ProductionVariants"]}
         except (failures.ClientError, failures.BotoCoreError) as error:
             return _without_control_plane(endpoint, name, error)
         except _NO_CONTROL_PLANE as error:
             return EndpointFacts(note=f"The endpoint could not be described: {said(error)}")
         return EndpointFacts(
-            region=client.meta.region_name,
+            region=client().meta.region_name,
             config=config_name,
             status=found["EndpointStatus"],
             arn=found["EndpointArn"],
@@ -140,9 +139,9 @@ def scaling_activity(endpoint: Endpoint, variants: Iterable[str]) -> dict[str, A
             )["ScalingActivities"]
             for variant in variants
         }
-    except (failures.ClientError, failures.BotoCoreError) as error:
+        return {"activities": [_activity(name, one) for name, own in found.items() for one in own]}
+    except UNREADABLE as error:
         return {"note": said(error)}
-    return {"activities": [_activity(name, one) for name, own in found.items() for one in own]}
 
 
 def resource_id(endpoint: str, variant: str) -> str:
@@ -214,11 +213,7 @@ def _without_control_plane(endpoint: Endpoint, name: str, error: Exception) -> E
 
 
 def check_arms(plan: Plan, facts: EndpointFacts) -> None:
-    """Refuse a plan with an arm whose variant the endpoint does not have.
-
-    Raises:
-        EndpointError: naming the arm and the variants that there are.
-    """
+    """Refuse, by an EndpointError, a plan whose arms do not fit the endpoint's variants."""
     if not facts.variants:
         return
     if plan.traffic.routing == "weighted" and not plan.traffic.set_weights:

@@ -9,7 +9,8 @@ from experiments.errors import AbreastError, EndpointError, PlanError
 from experiments.invocation import Selector, first_requests, operation_of
 from experiments.payloads import Payload
 from experiments.plan import Plan
-from experiments.sagemaker.invoke import Reply, Transport
+from experiments.sagemaker.invoke import Transport
+from experiments.sagemaker.reply import Reply
 
 _REFUSED = {
     "auth", "validation", "connection", "timeout", "model_error", "stream_error", "other"

@@ -7,11 +7,10 @@ from typing import Any
 
 import botocore.exceptions as failures
 from botocore.credentials import RefreshableCredentials
-from botocore.parsers import ResponseParserError
 
 from experiments.caller import Identity
 from experiments.errors import EndpointError
-from experiments.sagemaker.endpoint import client_for
+from experiments.sagemaker.endpoint import UNREADABLE, client_for
 from experiments.sagemaker.invoke import session_for
 from experiments.sagemaker.redacted import keep_out, said
 from experiments.tables import Endpoint
@@ -93,8 +92,7 @@ def _caller(endpoint: Endpoint) -> dict[str, Any]:
     client.meta.events.register("before-parse.sts", note)
     try:
         found = {"arn": client.get_caller_identity()["Arn"], "is_reached": True}
-    # What stands at a URL may know no STS, and botocore's parser has exceptions of its own.
-    except (failures.ClientError, failures.BotoCoreError, ResponseParserError, KeyError) as error:
+    except UNREADABLE as error:  # what stands at a URL may know no STS
         is_reached = isinstance(error, failures.ClientError)
         found = {"refusal": said(error), "is_reached": is_reached}
     return {**found, "ahead_s": _ahead_s(dates[0]) if dates else None}

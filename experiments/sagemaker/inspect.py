@@ -7,13 +7,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions as failures
-
 from experiments import doctor, run_folder
 from experiments.doctor import Finding, Invocations, Scalable
 from experiments.plan import Plan
 from experiments.sagemaker.cloudwatch import minutes
-from experiments.sagemaker.endpoint import EndpointFacts, client_for, describe, resource_id
+from experiments.sagemaker.endpoint import (
+    UNREADABLE,
+    EndpointFacts,
+    client_for,
+    describe,
+    resource_id,
+)
 from experiments.sagemaker.redacted import said
 from experiments.tables import Endpoint
 
@@ -39,7 +43,7 @@ def scalable_targets(endpoint: Endpoint, resources: Iterable[str]) -> list[Scala
     try:
         client = client_for(endpoint, "application-autoscaling")
         return [target for resource in resources for target in _targets(client, resource)]
-    except (failures.ClientError, failures.BotoCoreError) as error:
+    except UNREADABLE as error:
         return said(error)
 
 
@@ -75,7 +79,7 @@ def invocations(endpoint: Endpoint, variants: Iterable[str]) -> Invocations | st
         client = client_for(endpoint, "cloudwatch")
         since = now - timedelta(minutes=_WINDOW_MIN)
         found, _ = minutes(client, asked, (("Invocations", "Sum"),), since, now)
-    except (failures.ClientError, failures.BotoCoreError) as error:
+    except UNREADABLE as error:
         return said(error)
     points = list(chain(*(own["Invocations"]["Sum"].items() for own in found.values())))
     latest = max((at for at, count in points if count), default=None)

@@ -6,12 +6,11 @@ what breaks ends in the same way.
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import IncompleteReadError
 
-if TYPE_CHECKING:
-    from experiments.sagemaker.invoke import Reply
+from experiments.sagemaker.reply import Reply, of_answer
 
 _SHORTEST_MESSAGE = 16
 """In bytes: lengths, their checksum, and that of the whole."""
@@ -30,11 +29,7 @@ class Streamed:
         self._longest_gap_ns: int | None = None
 
     def read(self, answer: Mapping[str, Any]) -> None:
-        """Read the Body of boto3's answer to its end, and time each part as it comes.
-
-        Raises:
-            Exception: what boto3 raises when a stream breaks or holds an error.
-        """
+        """Read the Body of boto3's answer, to its end or its error, and time each part."""
         self._answer = answer
         answer["Body"]._raw_stream = _WholeMessages(answer["Body"]._raw_stream)
         last_ns = None
@@ -54,23 +49,17 @@ class Streamed:
             answer["Body"].close()  # or its connection would hold the rest of it
             raise
 
-    def told(self, reply: "Reply") -> "Reply":
+    def told(self, reply: Reply) -> Reply:
         """Add to a call's reply what had come when it ended; one that failed at once stays."""
         answer = self._answer
         if answer is None:
             return reply
-        meta = answer["ResponseMetadata"]
         return reply._replace(
             first_byte_ns=self._first_ns,
-            http_status=meta["HTTPStatusCode"],
-            request_id=meta.get("RequestId"),
-            content_type=answer.get("ContentType"),
             body=b"".join(self._parts) if reply.outcome == "ok" else None,
-            variant=answer.get("InvokedProductionVariant"),
-            retries=meta.get("RetryAttempts"),
             parts=tuple(self._parts),
             longest_gap_ns=self._longest_gap_ns,
-            answer=lambda: answer,
+            **of_answer(answer),
         )
 
 
@@ -94,15 +83,3 @@ class _WholeMessages:
                 del left[:size]
         if left:
             raise IncompleteReadError(actual_bytes=len(left), expected_bytes=size)
-
-
-def replayed(parts: tuple[bytes, ...], error: Exception | None) -> Iterator[dict[str, Any]]:
-    """Give the events that a stream had, and end as it did; it can be closed, as boto3's can.
-
-    Raises:
-        Exception: `error`, after the last part.
-    """
-    for part in parts:
-        yield {"PayloadPart": {"Bytes": part}}
-    if error is not None:
-        raise error

@@ -109,9 +109,8 @@ def restore(
     """Put back the weights that a run found, and say what was done. It may be called again.
 
     Raises:
-        EndpointError: the weights are neither those that the run set nor those it found, and
-            `force` is not given; or the endpoint refuses, does not answer, or does not settle; or
-            it is another one of that name.
+        EndpointError: the weights are someone else's, and `force` is not given; or the endpoint
+            refuses, does not answer or settle, or is another one of that name.
     """
     journal = journals.read(folder)
     if journal is None:

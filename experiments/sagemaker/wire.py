@@ -82,11 +82,7 @@ class Wire:
     def written(
         self, operation: str, parameters: Mapping[str, Any], keys: Keys
     ) -> tuple[bytes, bytes]:
-        """Give the head and the body of the request that botocore sends for boto3's parameters.
-
-        Raises:
-            botocore.exceptions.BotoCoreError: botocore refuses the parameters.
-        """
+        """Give the head and the body of the request that botocore sends for boto3's parameters."""
         self._keys = Credentials(*keys)
         answer = getattr(self._client, xform_name(operation))(**parameters)
         sent: str = answer["ResponseMetadata"]["HTTPHeaders"][_SENT]
@@ -187,13 +183,12 @@ def as_botocore(error: Exception, url: str, *, is_connected: bool) -> Exception:
     if isinstance(error, EOFError):
         return failures.ResponseStreamingError(error=error)
     if isinstance(error, ssl.SSLError):
-        return failures.SSLError(endpoint_url=url, error=error)
-    if isinstance(error, TimeoutError):
-        if is_connected:
-            return failures.ReadTimeoutError(endpoint_url=url, error=error)
-        return failures.ConnectTimeoutError(endpoint_url=url, error=error)
-    if isinstance(error, OSError):
-        if is_connected:
-            return failures.ConnectionClosedError(endpoint_url=url, error=error)
-        return failures.EndpointConnectionError(endpoint_url=url, error=error)
-    return error
+        kind: Any = failures.SSLError
+    elif isinstance(error, TimeoutError):
+        kind = failures.ReadTimeoutError if is_connected else failures.ConnectTimeoutError
+    elif isinstance(error, OSError):
+        kind = failures.ConnectionClosedError if is_connected else failures.EndpointConnectionError
+    else:
+        return error
+    failed: Exception = kind(endpoint_url=url, error=error)
+    return failed

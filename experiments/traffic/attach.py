@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import INTERRUPTED, AbreastError, naming
 from experiments.plan_file import find, load
+from experiments.run_folder import RunFolder
+from experiments.traffic import master
 from experiments.traffic.control import Run
-from experiments.traffic.master import STOP_TIMEOUT_S, MasterRun, await_workers, check_master
 from experiments.traffic.prepare import prepare
 from experiments.traffic.telling import give_up, tell
 from experiments.traffic.users import DRAIN_S, check_own_tasks, let_serve
@@ -17,6 +19,7 @@ from experiments.traffic.worker import Worker
 
 def follow(events: Any) -> None:
     """Run plans in the Locust process that loads this locustfile; `events` is `locust.events`."""
+    master.leave_out_garbage()
     events.init_command_line_parser.add_listener(_add_options)
     events.init.add_listener(_attach)
 
@@ -63,24 +66,23 @@ def _attach(environment: Any, **_: object) -> None:
         if options.worker:
             Worker(environment, serves_schedule=serves).follow()
             return
+        copy = RunFolder(Path(options.supervised_run)).plan if options.supervised_run else None
+        path = Path(options.plan) if copy else find(options.plan)
         if options.master:
-            check_master(options, load(find(options.plan), options.plan_overrides))
+            master.check_master(options, load(path, options.plan_overrides, copy))
             tell(options, {"kind": "master", "port": environment.runner.server.port})
         if not serves:
-            path = find(options.plan)
             with naming(path):
-                check_own_tasks(load(path, options.plan_overrides).traffic)
-        prepared = prepare(
-            options.plan, options.plan_overrides, start_local=options.supervised_run is None
-        )
+                check_own_tasks(load(path, options.plan_overrides, copy).traffic)
+        prepared = prepare(path, options.plan_overrides, copy)
         if options.master and (options.headless or options.autostart):
-            await_workers(environment.runner, options)
+            master.await_workers(environment.runner, options)
     except Exception as error:  # noqa: BLE001 - Locust would make it exit code 1
         give_up(options, error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     options.num_users = prepared.plan.traffic.concurrency
     options.spawn_rate = prepared.plan.traffic.concurrency
-    environment.stop_timeout = STOP_TIMEOUT_S if options.master else DRAIN_S
-    kind = MasterRun if options.master else Run
+    environment.stop_timeout = master.STOP_TIMEOUT_S if options.master else DRAIN_S
+    kind = master.MasterRun if options.master else Run
     kind(environment, prepared, serves_schedule=serves).follow()

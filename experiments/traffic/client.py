@@ -14,7 +14,7 @@ from gevent import GreenletExit
 
 from experiments.invocation import INVOKE, STREAM
 from experiments.record import NEW_SESSION, Record
-from experiments.sagemaker.invoke import Reply
+from experiments.sagemaker.reply import Reply
 from experiments.traffic.dispatch import Arrival, Dispatch
 
 _LONGEST_ERROR = 2000
@@ -48,9 +48,6 @@ class EndpointClient:
 
         The Body of the answer gives the events that came, whose parts are timed by then, and ends
         as the stream did.
-
-        Raises:
-            Exception: what boto3 raises in the call, once it is recorded.
         """
         return self._call(STREAM, parameters)
 

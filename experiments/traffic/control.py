@@ -8,6 +8,7 @@ awaited and recorded before Locust is told to quit.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,11 +21,14 @@ from locust.runners import STATE_CLEANUP, STATE_STOPPED
 
 from experiments import fingerprint, payloads, restore, run_folder
 from experiments.errors import ENDED_BADLY, INTERRUPTED
+from experiments.record import COLD, SCHEMA
 from experiments.sagemaker.endpoint import scaling_activity
-from experiments.traffic.cold import write_cold
-from experiments.traffic.dispatch import Dispatch
+from experiments.sagemaker.first_answer import First
+from experiments.traffic.client import record_of
+from experiments.traffic.dispatch import Arrival, Dispatch
 from experiments.traffic.judging import Judging
 from experiments.traffic.prepare import Prepared
+from experiments.traffic.recorder import Recorder
 from experiments.traffic.shares import Shares
 from experiments.traffic.telling import give_up, note, say, tell
 from experiments.traffic.users import await_users, give_clients
@@ -103,7 +107,7 @@ class Run:
             facts = self._watch.first
         slots = self._environment.runner.target_user_count
         dispatch = self._dispatch_of(folder, slots)
-        write_cold(dispatch, self._cold)
+        _write_cold(dispatch, self._cold)
         self._cold = ()  # which a second run of this process no longer is
         hashed = payloads.set_hash(prepared.payloads)
         payloads.write_table(prepared.payloads, folder.payloads)
@@ -271,3 +275,15 @@ class Run:
             self._dispatch.stop("interrupted", "The supervising process ended.")
         self._end()
         self._environment.runner.quit()
+
+
+def _write_cold(dispatch: Dispatch, firsts: Sequence[First]) -> None:
+    """Record the first request to each target, sent before the clock started, apart from others."""
+    recorder = Recorder(dispatch.folder.cold, SCHEMA, {"run_id": dispatch.folder.run_id})
+    zero_ns = firsts[0].started_ns if firsts else 0
+    for number, (arm, payload, parameters, started_ns, reply) in enumerate(firsts):
+        arrival = Arrival(number, started_ns - zero_ns, COLD, arm, payload, None)
+        recorder.append(
+            record_of(dispatch, zero_ns, None, arrival, parameters, reply, started_ns, 0)
+        )
+    recorder.close()

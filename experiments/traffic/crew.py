@@ -85,11 +85,7 @@ class Crew(Dispatch):
         self._begun = _number()
 
     def brief(self) -> None:
-        """Give every ready worker its share, and wait until each can send; measure their clocks.
-
-        Raises:
-            AbreastError: a worker does not answer, or refuses.
-        """
+        """Give every ready worker its share, and wait until each can send; measure their clocks."""
         ids = sorted(client.id for client in self._runner.clients.ready)
         if len(ids) > self.slots:
             raise AbreastError(

@@ -4,7 +4,7 @@ import gc
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,7 +36,8 @@ WHOLE = Share()
 UNKNOWN_PAYLOAD = -1
 """The payload of a request whose body is none of the plan's."""
 
-_ASSIGNED_AHEAD = 32_768
+_ASSIGNED_AHEAD = 4_096
+"""Requests that get arm, payload and group at once: few, since the event loop stands meanwhile."""
 
 
 class Arrival(NamedTuple):
@@ -73,7 +74,7 @@ class Dispatch:
         self._think_ns = round((traffic.think_time or 0.0) * 1e9)
         self._length_ns = round(traffic.planned_s * 1e9)
         self._assigned_to = range(0)
-        self._assigned = assign(prepared.plan, self._assigned_to, len(prepared.payloads))
+        self._assigned: Sequence[tuple[int, int, int]] = ()
         self._arms = list(prepared.plan.arms)
         self._request = {
             arm: request_of_arm(prepared.plan, arm, folder.run_id) for arm in (None, *self._arms)
@@ -175,20 +176,22 @@ class Dispatch:
             return None
         self._next += 1
         if seq >= self._assigned_to.stop:
-            self._assigned_to = range(seq, seq + _ASSIGNED_AHEAD)
-            self._assigned = assign(
-                self.prepared.plan, self._assigned_to, len(self.prepared.payloads)
-            )
-        at = seq - self._assigned_to.start
-        arm, group = int(self._assigned.arm[at]), int(self._assigned.group[at])
+            self._assign_from(seq)
+        arm, payload, group = self._assigned[seq - self._assigned_to.start]
         return Arrival(
             seq,
             scheduled_ns,
             self._phase_at(scheduled_ns),
             None if arm < 0 else self._arms[arm],
-            int(self._assigned.payload[at]),
+            payload,
             None if group < 0 else group,
         )
+
+    def _assign_from(self, seq: int) -> None:
+        self._assigned_to = range(seq, seq + _ASSIGNED_AHEAD)
+        found = assign(self.prepared.plan, self._assigned_to, len(self.prepared.payloads))
+        columns = (found.arm, found.payload, found.group)
+        self._assigned = list(zip(*(column.tolist() for column in columns), strict=True))
 
     def admit(self, body: bytes) -> Arrival | None:
         """Take in a request that a task of the locustfile's own makes now; `None`: the run is over.

@@ -18,8 +18,9 @@ from gevent.threadpool import ThreadPool
 
 from experiments.invocation import INVOKE, STREAM
 from experiments.sagemaker import invoke
-from experiments.sagemaker.invoke import Reply, Transport, reply_of_failure
+from experiments.sagemaker.invoke import Transport
 from experiments.sagemaker.redacted import keep_out, said
+from experiments.sagemaker.reply import Reply, reply_of_failure
 from experiments.sagemaker.signing import Keys, Signer, UnlikeBotocoreError
 from experiments.sagemaker.streamed import Streamed
 from experiments.sagemaker.wire import Wire, as_botocore

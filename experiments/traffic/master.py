@@ -3,7 +3,9 @@
 from typing import Any
 
 import gevent
-from locust.runners import STATE_STOPPED, STATE_STOPPING
+from locust.exception import RPCError, RPCReceiveError
+from locust.rpc.zmqrpc import Server
+from locust.runners import STATE_STOPPED, STATE_STOPPING, MasterRunner
 
 from experiments.errors import AbreastError
 from experiments.plan import Plan
@@ -12,6 +14,7 @@ from experiments.traffic.control import Run
 from experiments.traffic.crew import Crew
 from experiments.traffic.dispatch import Dispatch
 from experiments.traffic.messages import Message, Part, Pong, Ready, Report, name_of
+from experiments.traffic.telling import say
 
 STOP_TIMEOUT_S = 1.0
 """For Locust's own way of stopping users, who by then have ended."""
@@ -19,12 +22,36 @@ _WAIT_S = 300.0
 """As long as Locust's workers wait for a master."""
 
 
-def check_master(options: Any, plan: Plan) -> None:
-    """Check that workers can take part in this run.
+def leave_out_garbage() -> None:
+    """Let Locust's master leave out what it cannot read or handle, which else ends its listening.
 
-    Raises:
-        AbreastError: they could not reach the endpoint, or Locust would move users between them.
+    To be called before there is one.
     """
+    heard: Any = Server
+    runners: Any = MasterRunner
+    receive, handle = heard.recv_from_client, runners.handle_message
+
+    def receive_or_leave_out(server: Any) -> Any:
+        try:
+            return receive(server)
+        except RPCError:
+            raise
+        except Exception as error:
+            # Without the sender's name, by which Locust would handle its last message once more.
+            raise RPCReceiveError(f"{type(error).__name__}: {error}") from error
+
+    def handle_or_leave_out(runner: Any, client_id: str, message: Any) -> None:
+        try:
+            handle(runner, client_id, message)
+        except Exception as error:  # noqa: BLE001 - whatever a message holds, others follow
+            say(f"A message of {client_id} is left out: {type(error).__name__}: {error}")
+
+    heard.recv_from_client = receive_or_leave_out
+    runners.handle_message = handle_or_leave_out
+
+
+def check_master(options: Any, plan: Plan) -> None:
+    """Check that workers can take part in this run."""
     if plan.endpoint.config is not None and options.supervised_run is None:
         raise AbreastError(
             'endpoint.target is "local", which only this process reaches.',
@@ -38,11 +65,7 @@ def check_master(options: Any, plan: Plan) -> None:
 
 
 def await_workers(runner: Any, options: Any) -> None:
-    """Wait until as many workers as are expected are ready.
-
-    Raises:
-        AbreastError: they did not come in time.
-    """
+    """Wait until as many workers as are expected are ready."""
     wait_s = options.expect_workers_max_wait or _WAIT_S
 
     def wait() -> bool:

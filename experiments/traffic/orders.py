@@ -41,11 +41,7 @@ def orders(prepared: Prepared, folder: RunFolder, share: Share) -> Orders:
 
 
 def understood(data: Mapping[str, Any]) -> Orders:
-    """Read a master's orders.
-
-    Raises:
-        AbreastError: it is of another version, or its orders make no sense.
-    """
+    """Read a master's orders."""
     version, of_master = fingerprint.versions()["abreast"], data.get("abreast")
     if version != of_master:
         raise AbreastError(
@@ -59,11 +55,7 @@ def understood(data: Mapping[str, Any]) -> Orders:
 
 
 def prepared_by(orders: Orders, own_plan: tuple[str, list[str]] | None) -> Prepared:
-    """Make what requests need from orders; `own_plan` is the worker's own --plan and --set.
-
-    Raises:
-        AbreastError: the two would not send the same.
-    """
+    """Make what requests need from orders; `own_plan` is the worker's own --plan and --set."""
     plan = Plan.model_validate(orders.plan)
     if own_plan is not None and load(find(own_plan[0]), own_plan[1]).model_dump() != (
         plan.model_dump()

@@ -17,7 +17,7 @@ from experiments.invocation import Selector, first_requests, prediction_selector
 from experiments.local import process as local_endpoint
 from experiments.memory import refuse_beyond_memory
 from experiments.plan import Plan
-from experiments.plan_file import find, load, text_as_run
+from experiments.plan_file import load, text_as_run
 from experiments.sagemaker.endpoint import EndpointFacts, check_arms, reader
 from experiments.sagemaker.first_answer import First, first_answers, objection
 from experiments.sagemaker.invoke import Transport, boto3_transport
@@ -53,14 +53,12 @@ class Prepared:
     """Reads `facts` again, through the client that read them."""
 
 
-def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> Prepared:
-    """Check the plan against what is there; start the local endpoint where `start_local` says so.
+def prepare(path: Path, overrides: Sequence[str], copy: Path | None) -> Prepared:
+    """Check the plan against what is there.
 
-    Raises:
-        AbreastError: what is wrong, where, and what to do next.
+    A supervised run has a `copy` of its file, and its local endpoint is there; else it is started.
     """
-    path = find(plan_name)
-    plan = load(path, overrides)
+    plan = load(path, overrides, copy)
     refuse_beyond_memory(plan, path)
     # At DEBUG botocore logs what it signs, and a session token with it.
     logging.getLogger("botocore").setLevel(logging.INFO)
@@ -75,7 +73,7 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     with naming(path):
         select = prediction_selector(plan.answers)
     running = None
-    if plan.endpoint.config is not None and start_local:
+    if plan.endpoint.config is not None and copy is None:
         running = local_endpoint.start(path.parent / plan.endpoint.config)
         wanted = running.client_environment(os.environ)
         os.environ.clear()
@@ -88,7 +86,7 @@ def prepare(plan_name: str, overrides: Sequence[str], *, start_local: bool) -> P
     prepared = Prepared(
         plan=plan,
         plan_path=path,
-        plan_text=text_as_run(path, overrides),
+        plan_text=text_as_run(copy or path, overrides),
         payloads=bodies,
         facts=facts,
         transport=transport,

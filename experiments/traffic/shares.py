@@ -23,11 +23,7 @@ class Shares:
         self._asking = gevent.Greenlet()
 
     def set(self, folder: RunFolder) -> None:
-        """Give the endpoint the arms' shares as weights, and wait until they hold.
-
-        Raises:
-            AbreastError: the endpoint refuses, or does not settle.
-        """
+        """Give the endpoint the arms' shares as weights, and wait until they hold."""
         self._hold.enter_context(restore.held(folder))
         self._folder = folder
         # A greenlet of its own, which nobody ends between the question and its answer.

@@ -32,11 +32,7 @@ class EndpointUser(User):
 
 
 def let_serve(user_classes: Sequence[type[User]]) -> bool:
-    """Let users without tasks serve the schedule; say whether that is what this locustfile does.
-
-    Raises:
-        AbreastError: some of its users would, and others have tasks of their own.
-    """
+    """Let users without tasks serve the schedule; say whether that is what this locustfile does."""
     serving = [each for each in user_classes if issubclass(each, EndpointUser) and not each.tasks]
     others = [each for each in user_classes if each not in serving]
     if serving and others:
@@ -51,11 +47,7 @@ def let_serve(user_classes: Sequence[type[User]]) -> bool:
 
 
 def check_own_tasks(traffic: Traffic) -> None:
-    """Check that users with tasks of their own can do what the plan's [traffic] says.
-
-    Raises:
-        PlanError: the plan wants what only users who serve its schedule do.
-    """
+    """Check that users with tasks of their own can do what the plan's [traffic] says."""
     if not traffic.is_closed:
         raise PlanError(
             f'traffic.arrivals is "{traffic.arrivals}", a schedule; but this locustfile has tasks '

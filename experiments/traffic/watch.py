@@ -19,11 +19,7 @@ EVERY_S = 60.0
 
 
 class EndpointWatch:
-    """What DescribeEndpoint says during one run.
-
-    Raises:
-        EndpointError: the endpoint is not there, or nothing answers.
-    """
+    """What DescribeEndpoint says during one run."""
 
     def __init__(self, read: Callable[[], EndpointFacts], folder: RunFolder) -> None:
         self._read = read

@@ -46,11 +46,7 @@ _COLUMNS = {
 
 
 def check_address(host: str, *, has_login: bool) -> None:
-    """Check that only this machine reaches Locust's interface, or that it asks for a login.
-
-    Raises:
-        AbreastError: whoever reaches this machine could start and stop load.
-    """
+    """Check that only this machine reaches Locust's interface, or that it asks for a login."""
     if not has_login and not _is_loopback(host):
         raise AbreastError(
             f'--web-host "{host}": whoever reaches this machine could start and stop load, since '

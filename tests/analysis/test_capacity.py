@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.capacity import capacity
@@ -16,6 +18,7 @@ from analysis.render.markdown import render as markdown
 from analysis.render.text import render as text
 from experiments.errors import RunFolderError
 from experiments.plan import Plan
+from experiments.record import SCHEMA
 from tests.analysis.runs import record, write_run
 
 PLAN = {
@@ -108,13 +111,13 @@ def test_the_answer_lies_between_the_last_pass_but_one_and_the_first_failure(ans
     assert (report.verdict.state, report.verdict.exit_code) == ("met", 0)
     assert (found.low_rps, found.high_rps) == (95, 104)
     # 104 / 95 = 1.0947
-    said = "between 95 req/s and 104 req/s, which are 9.5% apart"
+    said = "95 req/s kept it, and 104 req/s, which is 9.5% more, broke it."
     assert said in report.verdict.sentence
     assert "p99 breaks first" in report.verdict.context[0]
     # 95 x 0.7 x 60, and 300 / 66.5 = 4.5 instances, of which a zone may take 3 of 8
     assert found.sizing.invocations_per_instance == 3990
     assert "takes 5 instances" in report.verdict.context[1]
-    assert "8 to lose one of 3 zones" in report.verdict.context[1]
+    assert "8 if one of 3 zones may be lost" in report.verdict.context[1]
 
 
 def test_every_renderer_shows_the_answer(answered: Path):
@@ -166,7 +169,9 @@ def test_full_slots_are_the_clients_where_answers_in_time_can_fill_them(series: 
     assert judge_probes([path]) == {999: "client"}
     said = capacity(series).verdict
     assert said.exit_code == 4
+    assert said.sentence.startswith("No number: at 999 req/s the client was the limit")
     assert "found all 64 slots busy" in said.context[0]
+    assert said.context[1] == "Give more slots (traffic.slots), and search again."
 
 
 def test_a_generator_without_a_cpu_to_itself_is_the_limit_even_with_full_slots(series: Path):
@@ -195,7 +200,11 @@ def test_where_the_generator_was_the_limit_there_is_no_number(series: Path):
     report = capacity(series)
     assert report.verdict.state == "untrusted"
     assert report.verdict.exit_code == 4
-    assert report.verdict.sentence.startswith("This number is the client's, not the endpoint's")
+    assert report.verdict.sentence == (
+        "95 req/s kept the SLO, and at 104 req/s the client was the limit, not the endpoint."
+    )
+    assert "a machine of its own" in report.verdict.context[1]
+    assert "slots" not in " ".join(report.verdict.context)
     assert report.capacity.interval is None
     assert report.capacity.sizing is None
     assert "left out" in html(report)
@@ -320,3 +329,21 @@ def test_an_endpoint_without_instances_is_not_sized(series: Path):
     assert found.end == "smooth"
     assert found.sizing is None
     assert "serverless" in found.no_sizing
+
+
+def test_what_was_dropped_was_not_achieved(series: Path):
+    path = probe(series, 0, 95)
+    table = pq.read_table(path / "requests.parquet").to_pylist()
+    for row in table[-950:]:  # of the 30 s measured the last ten
+        row |= {"outcome": "dropped", "started_ns": None, "ended_ns": None, "slots_busy": 64}
+    pq.write_table(pa.Table.from_pylist(table, SCHEMA), path / "requests.parquet")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["counts"] |= {"ended": len(table) - 950, "dropped": 950}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (made,) = capacity(series).capacity.probes
+    assert made.achieved_rps == pytest.approx(95 * 20 / 30)
+
+
+def test_a_search_whose_plan_was_removed_is_judged(answered: Path):
+    (answered / "plan.toml").unlink()
+    assert capacity(answered).run.plan_toml == ""

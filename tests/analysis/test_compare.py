@@ -249,10 +249,17 @@ def test_each_kind_of_failure_has_its_rates_beside_the_verdict(tmp_path: Path) -
     assert rates["error_rate"].call == "same"
     kinds = tables.rows(report, "candidate", "outcome")[1:]
     assert [row.word for row in kinds] == [DASH, DASH]
-    assert tables.notes(kinds) == ()
+    assert tables.notes(report, kinds) == ()
     assert throttled.p_value_holm is None
     assert report.verdict.state == "same"
     assert "throttled" in text.render(report)
+
+
+def test_an_arm_without_requests_is_named(tmp_path: Path) -> None:
+    rows = [record(i, "current", i * 0.04, 20.0 + i % 3) for i in range(3250)]
+    report = analysis.compare(analysis.read_run(write_run(tmp_path / "run", rows))).report
+    reasons = {d.reason for d in report.differences}
+    assert reasons == {"No request of candidate can be judged."}
 
 
 def test_the_plan_says_how_long_noise_lasts(run_of: Compared) -> None:

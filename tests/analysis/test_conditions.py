@@ -39,7 +39,7 @@ def runs_of(
 def test_another_model_is_the_subject_and_no_condition(tmp_path: Path) -> None:
     report = regression(runs_of(tmp_path), runs_of(tmp_path, name="b"))
     assert report.verdict.state == "same"
-    assert report.checks[1].finding.endswith("conditions are alike in all runs")
+    assert report.checks[1].finding.endswith("are the same in all runs")
     assert {run.subject["image of current"] for run in report.runs} == {"a", "b"}
 
 

@@ -255,3 +255,11 @@ def test_every_renderer_shows_the_limits(render: Any, tmp_path: Path) -> None:
     shown = render(judged(tmp_path, rows_of(0.03)))
     for word in ("p99 \u2264 100 ms", "✗ broken", "✓ met", "150 ms"):
         assert word in shown
+
+
+@pytest.mark.parametrize("rows", [[], [record(i, "current", i * 0.1, 50.0) for i in range(90)]])
+def test_an_arm_that_was_sent_nothing_is_not_told_of(tmp_path: Path, rows) -> None:
+    cut = {"ended_as": "failing", "reason": "Half of all requests failed."}
+    found = judged(tmp_path, rows, **cut).verdict
+    assert (found.state, found.exit_code) == ("undecided", 3)
+    assert found.sentence.endswith("keeps the SLO: no request was sent.")

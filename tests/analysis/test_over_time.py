@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from analysis.over_time import BINS, MOST_STEPS, over_time, who_answered
 from analysis.read import JUDGED, read_run
-from analysis.summary import arm_summary, with_cost
+from analysis.summary import arm_summary, run_info, with_cost
 from tests.analysis.runs import record, write_run
 
 
@@ -79,17 +79,17 @@ def test_a_run_of_any_length_has_few_steps(tmp_path, length_s):
     run = read_run(write_run(tmp_path / "run", records, ended_as="stopped"))
     found = over_time(run)
     assert 1 <= len(found.achieved_rps) <= MOST_STEPS
-    assert len(found.achieved_rps) == math.ceil(run.end_s / found.step_s)
+    assert len(found.achieved_rps) == math.floor(run.end_s / found.step_s + 0.5)
 
 
-def test_a_run_that_was_decided_ends_within_its_last_step(tmp_path):
-    # One request in 50 ms and steps of 2 s: the last has 1 s, though requests go on behind it.
-    run = read_run(write_run(tmp_path / "run", rows(), decided={"at_s": 125.0}), JUDGED)
+@pytest.mark.parametrize(("end_s", "steps"), [(125.0, 63), (124.5, 62), (124.001, 62)])
+def test_a_run_that_was_decided_ends_about_its_last_step(tmp_path, end_s, steps):
+    # One request in 50 ms and steps of 2 s: the last has 1 to 3, though requests go on behind it.
+    run = read_run(write_run(tmp_path / "run", rows(), decided={"at_s": end_s}), JUDGED)
     found = over_time(run)
-    assert len(found.achieved_rps) == 63
     # The request that is due at the end is the first behind it.
-    assert found.achieved_rps == pytest.approx((20.0,) * 63, abs=1.01)
-    assert found.achieved_rps[:-1] == (20.0,) * 62
+    assert found.achieved_rps == pytest.approx((20.0,) * steps, abs=1.01)
+    assert found.achieved_rps[:-1] == (20.0,) * (steps - 1)
 
 
 def test_a_failure_that_names_no_arm_leaves_no_arm_an_error_rate(tmp_path):
@@ -100,6 +100,16 @@ def test_a_failure_that_names_no_arm_leaves_no_arm_an_error_rate(tmp_path):
     run = read_run(write_run(tmp_path / "unnamed", records), JUDGED)
     for arm in ("current", "candidate"):
         assert arm_summary(run, run.measured, arm).error_rate is None
+
+
+def test_one_request_shows_no_rate(tmp_path):
+    run = read_run(write_run(tmp_path / "run", rows(201), ended_as="interrupted"), JUDGED)
+    assert len(run.measured) == 1
+    found = run_info(run, run.measured)
+    assert found.achieved_rps is None
+    assert "cannot be read" in found.plan_toml
+    (run.path / "plan.toml").write_bytes(b"\xff")
+    assert run_info(run, run.measured).plan_toml == found.plan_toml
 
 
 def test_a_run_without_requests_has_no_course(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.noise import Refusal, draw_signs
-from analysis.paired import band_of, conflict, ramps_of, smoothed_ratio, smoothed_test
+from analysis.paired import band_of, conflict, ramps_of, smoothed_test
 from analysis.results.values import Estimate, Interval
-from analysis.swap import Swap, SwapTest, swap_ratio
+from analysis.swap import Swap, SwapTest, swap_ratio, with_intervals
 from analysis.windows import windowed
 from benchmarks.payload_pairs import payload_pairs
 
@@ -26,7 +26,7 @@ def drawn(*, seed=1, pairs=6000, effect=1.0):
 
 
 def judged(pairs, quantile=0.99):
-    return smoothed_ratio(ramps_of(pairs), quantile, signs=SIGNS)
+    return with_intervals(smoothed_test(ramps_of(pairs), quantile, signs=SIGNS))
 
 
 @pytest.mark.parametrize(

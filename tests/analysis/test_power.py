@@ -152,6 +152,14 @@ def test_a_run_finds_what_its_own_test_says(tmp_path: Path) -> None:
     assert metric_of(found, "p99.9").needed == ()
 
 
+def test_a_run_too_short_to_show_its_noise_is_refused(tmp_path: Path) -> None:
+    rows = [record(i, ("current", "candidate")[i % 2], i * 0.05, 20.0) for i in range(600)]
+    run = analysis.read_run(write_run(tmp_path / "run", rows, ["traffic.duration=20s"]))
+    with pytest.raises(PlanError, match=r"run: too short to show .* 20 s measured") as refused:
+        power_of_plan_like(load(find("ab")), run)
+    assert "longer run" in refused.value.hint
+
+
 def test_a_plan_like_a_run_is_as_noisy(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     of_run = power_of_run(run)

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 import analysis
+from experiments.accounts import finish_if_ended
 from experiments.errors import RunFolderError
 from experiments.record import HEALTH_SCHEMA, SCHEMA
+from experiments.run_folder import RunFolder
 from experiments.traffic.recorder import Recorder
 from experiments.units import quantile_of
 from tests.analysis.runs import record, write_run
@@ -67,11 +69,34 @@ def test_a_table_that_lost_rows_is_refused(tmp_path: Path) -> None:
         analysis.read_run(folder)
 
 
-def test_a_damaged_table_is_a_message_and_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("requests.parquet", b"PAR1 and no more", "damaged"),
+        ("health.parquet", b"PAR1 and no more", "damaged"),
+        ("manifest.json", b"{}", "it holds no 'schema_version'"),
+        ("manifest.json", b'{"schema_version": 1}', "it holds no 'plan'"),
+        ("manifest.json", b'{"schema_version": 1, "plan": {"seed": "x"}}', "plan.*: "),
+    ],
+)
+def test_damage_is_a_message_that_names_the_file(tmp_path, name, content, said) -> None:
     folder = write_run(tmp_path / "run", [record(0, "current", 11.0, 5.0)])
-    (folder / "requests.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(RunFolderError, match="damaged"):
+    (folder / name).write_bytes(content)
+    with pytest.raises(RunFolderError, match=rf"{name}: .*{said}") as raised:
         analysis.read_run(folder)
+    assert "pydantic" not in str(raised.value)
+    assert raised.value.hint
+
+
+def test_a_run_that_never_began_says_so_and_stays_as_it_is(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [], ended_as="running", counts=None)
+    for table in folder.glob("*.parquet"):
+        table.unlink()
+    (folder / "requests").mkdir()
+    finish_if_ended(RunFolder(folder))
+    with pytest.raises(RunFolderError, match="ended before its first request"):
+        analysis.read_run(folder)
+    assert (folder / "requests").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -80,3 +105,18 @@ def test_a_damaged_table_is_a_message_and_no_traceback(tmp_path: Path) -> None:
 )
 def test_a_metric_names_its_quantile(metric: str, quantile: float | None) -> None:
     assert quantile_of(metric) == quantile
+
+
+@pytest.mark.parametrize("fields", [{"ended_ns": 11_000_000_000}, {"ended_ns": None}])
+def test_a_request_that_ended_before_it_began_is_damage(tmp_path: Path, fields) -> None:
+    path = write_run(tmp_path / "run", [record(0, "current", 12.0, 20.0, **fields)])
+    with pytest.raises(RunFolderError, match="ended before it began"):
+        analysis.read_run(path)
+
+
+def test_a_line_of_the_timeline_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", [record(0, "current", 12.0, 20.0)])
+    whole = b'{"at": "2026-01-31T12:00:00", "kind": "start"}'
+    cut = b'{"kind": "endpoint", "variants": {"current": {"instances": 1}'
+    (path / "timeline.jsonl").write_bytes(b"\n".join([whole, cut, b'{"kind": "caf\xc3']))
+    assert [event["kind"] for event in analysis.read_run(path).timeline] == ["start"]

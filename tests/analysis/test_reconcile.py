@@ -10,6 +10,7 @@ import pytest
 from analysis.load import load_test
 from analysis.read import read_run
 from analysis.reconcile import cloudwatch_of, reconciled_check
+from analysis.render.format import counted
 from experiments.errors import RunFolderError
 from tests.analysis.runs import record, write_run
 
@@ -158,7 +159,8 @@ def test_invocations_without_a_record_are_named_with_a_next_step(
     assert reconciled_check(allowed).state == "ok"
     (current, _) = cloudwatch_of(allowed).arms
     assert (current.invocations, current.records) == (more[1], 50)
-    assert f"No record explains {more[1] - 50 - NEAR} of current." in cloudwatch_of(allowed).notes
+    said = counted(more[1] - 50 - NEAR, "invocation")
+    assert f"No record explains {said} of current." in cloudwatch_of(allowed).notes
 
 
 def test_a_run_that_fills_no_minute_may_have_others_calls_beside_it(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_a_run_that_fills_no_minute_may_have_others_calls_beside_it(tmp_path: Pa
     notes = " ".join(cloudwatch_of(run).notes)
     assert "fills no whole minute" in notes
     assert "A run of 125 s or more, its warm-up included, fills one." in notes
-    assert "No record explains 60 of current" in notes
+    assert "No record explains 60 invocations of current" in notes
 
 
 @pytest.mark.parametrize("at", ["12:00:58.5", "12:01:00", "12:02:01.5"])
@@ -246,4 +248,11 @@ def test_what_is_missing_is_said_and_fails_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     run = a_run(tmp_path / "r", {"current": {}})
     with pytest.raises(RunFolderError, match=r"cloudwatch\.json: damaged"):
+        cloudwatch_of(run)
+
+
+def test_a_timeline_that_was_removed_is_named(tmp_path):
+    run = a_run(tmp_path / "run", {"current": {1: 50}})
+    (tmp_path / "run" / "timeline.jsonl").unlink()
+    with pytest.raises(RunFolderError, match=r"timeline\.jsonl: does not say when the run began"):
         cloudwatch_of(run)

@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from analysis.results.comparison import Difference
-from analysis.runs import ArmRun, change, difference
+from analysis.runs import ArmRun, Side, change, difference
 
 
 def arm_run(*latencies_ms: float, failed: int = 0, unassigned: int = 0, known_to_ms=math.inf):
@@ -25,10 +25,8 @@ def arm_run(*latencies_ms: float, failed: int = 0, unassigned: int = 0, known_to
 
 
 def compared(baseline, arm, metric="p50", *, design="separate", **fields) -> Difference:
-    return difference(
-        baseline, arm, metric, "response",
-        names=("old", "new"), design=design, margin=0.05, **fields,
-    )  # fmt: skip
+    old, new = (Side(name="", of=(), numbers=tuple(runs)) for runs in (baseline, arm))
+    return difference(old, new, metric, "response", design, 0.05, **fields)
 
 
 def test_a_run_gives_one_number_a_metric() -> None:
@@ -117,7 +115,7 @@ def test_bursts_of_errors_widen_it() -> None:
     ("baseline", "metric", "said"),
     [
         ([arm_run(*[10.0] * 300)] * 2 + [arm_run(*[1e15] * 300, known_to_ms=5.0)], "p50",
-         "1 of the runs have no p50"),
+         "1 run gave no p50"),
         ([arm_run(*[10.0] * 300)] * 3, "p99", "Only 9 requests of a side lie beyond p99"),
         ([arm_run(*[10.0] * 300, unassigned=2)] * 3, "error_rate", "failures that name no arm"),
     ],

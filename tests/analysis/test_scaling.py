@@ -95,7 +95,7 @@ STOOD = {"config": "c1", "status": "InService", "pending": None,
 
 @pytest.mark.parametrize(
     ("change", "routing", "state", "said"),
-    [({}, "paired", "ok", "as before the run; read 5 times"),
+    [({}, "paired", "ok", "as read 5 times"),
      ({"current": {"model": "m2"}}, "paired", "fail", "the model of current was m1 and is m2"),
      ({"other": {"image": "i2"}}, "paired", "warn", "the image of other was i1 and is i2"),
      ({"other": {"weight": 2.5}}, "paired", "warn", "the weight of other was 1.0 and is 2.5"),

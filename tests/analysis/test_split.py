@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from scipy.stats import chi2, ncx2
+from scipy.stats import binom, chi2, multinomial, ncx2
 
 from analysis.split import traffic_split
 
@@ -11,7 +11,7 @@ def test_an_even_split_off_by_chance_is_ok():
     # (20^2 + 20^2) / 500 = 1.6 on one degree of freedom.
     assert found.p_value == pytest.approx(chi2.sf(1.6, df=1))
     assert found.state == "ok"
-    assert "a 520 of 500; b 480 of 500 expected" in found.finding
+    assert "a 520, expected 500; b 480, expected 500" in found.finding
 
 
 def test_weights_need_not_add_up_to_anything():
@@ -25,14 +25,14 @@ def test_a_split_that_chance_cannot_explain_is_a_mismatch():
     found = traffic_split({"a": 8900, "b": 1100}, {"a": 9, "b": 1})
     assert found.state == "mismatch"
     assert found.p_value == pytest.approx(chi2.sf(100 / 9, df=1))
-    assert "b 1,100 of 1,000" in found.finding
+    assert "b 1,100, expected 1,000" in found.finding
 
 
 @pytest.mark.parametrize("weights", [{"a": 1, "b": 1, "c": 0}, {"a": 1, "b": 1}])
 def test_a_request_to_a_variant_without_weight_is_a_mismatch(weights):
     found = traffic_split({"a": 500, "b": 510, "c": 1}, weights)
     assert found.state == "mismatch"
-    assert "c took requests at weight 0" in found.finding
+    assert "c got requests at weight 0" in found.finding
 
 
 def test_a_variant_of_weight_0_that_took_nothing_is_no_concern():
@@ -46,9 +46,19 @@ def test_a_variant_that_took_nothing_at_all_is_a_mismatch():
 
 
 def test_a_split_too_even_for_chance_is_called_deterministic():
-    found = traffic_split({"a": 5000, "b": 5000}, {"a": 1, "b": 1})
+    found = traffic_split({"a": 500_000, "b": 500_000}, {"a": 1, "b": 1})
+    assert binom.pmf(500_000, 1_000_000, 0.5) < 0.001
+    assert (found.state, found.p_value) == ("deterministic", 1)
+    found = traffic_split({"a": 500, "b": 500, "c": 9000}, {"a": 5, "b": 5, "c": 90})
+    assert multinomial.pmf([500, 500, 9000], 10_000, [0.05, 0.05, 0.9]) < 0.001
     assert found.state == "deterministic"
-    assert found.p_value == 1
+
+
+def test_an_even_split_of_few_requests_is_chance():
+    # Of 10,000 tosses, 5,000 are heads in 0.8 % of all cases.
+    assert binom.pmf(5000, 10_000, 0.5) > 0.007
+    assert traffic_split({"a": 5000, "b": 5000}, {"a": 1, "b": 1}).state == "ok"
+    assert traffic_split({"a": 1, "b": 1}, {"a": 1, "b": 1}).state == "ok"
 
 
 @pytest.mark.parametrize(("routed", "weights"), [({}, {"a": 1, "b": 1}), ({"a": 9}, {"a": 1})])

@@ -147,19 +147,39 @@ def test_sentences_name_the_arm_the_figure_and_its_interval() -> None:
     assert said(["worse", "same"]) == (
         "Don't ship candidate: at p90 it is slower than current, 150 ms against 100 ms "
         "(+50.0%, between +40.0 and +60.0%).",
-        ("At p95 there is no difference that matters.",),
+        ("Within the margin: p95 0.0% (\u22121.0 to +1.0%).",),
     )
     assert said(["worse"], FAILED) == (
         'Do not read on: this run fails the check "On time".',
         ("8% left late.", "Wait."),
     )
     assert said(["undecided", "same"]) == (
-        "Cannot tell yet whether candidate differs from current: at p50 they differ by 0.0% "
+        "Cannot tell yet whether candidate differs from current: at p50 the change is 0.0% "
         "(\u221220.0 to +20.0%).",
-        ("More is needed.", "At p95 there is no difference that matters."),
+        ("More is needed.", "Within the margin: p95 0.0% (\u22121.0 to +1.0%)."),
     )
-    assert said(["better", "worse"])[1] == ("At p50 it is better.",)
-    assert said(["same"]) == ("No difference that matters between candidate and current.", ())
+    assert said(["better", "worse"])[1] == ("Better: p50 \u221250.0% (\u221260.0 to \u221240.0%).",)
+    assert said(["same"]) == (
+        "No difference that matters between candidate and current.",
+        ("Within the margin: p95 0.0% (\u22121.0 to +1.0%).",),
+    )
+
+
+def test_an_open_end_is_said_to_be_unbounded_and_error_rates_have_their_figures() -> None:
+    """By hand: 5 % failed against 2 %, three points more; a ratio that has no upper end."""
+    open_end = difference(ratio(1.5, 1.4, None), call="worse")
+    assert judge([open_end], [OK], None).sentence.endswith("(+50.0%, +40.0% to unbounded).")
+    failing = difference(
+        ratio(0.03, 0.02, 0.04), 0.01, metric="error_rate", measure="outcome", unit="share",
+        ratio=None, baseline_value=0.02, arm_value=0.05, call="worse",
+    )  # fmt: skip
+    assert judge([failing], [OK], None).sentence == (
+        "Don't ship candidate: it fails more often than current, 5.0% against 2.0% "
+        "(+3.00 pp, between +2.00 and +4.00 pp)."
+    )
+    assert judge([open_end, replace(CALLS["better"], arm="green")], [OK], None).context == (
+        "Of green, better: p50 \u221250.0% (\u221260.0 to \u221240.0%).",
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,6 +199,8 @@ def test_the_verdict_says_who_is_right_more_often(call: Call, words: str) -> Non
         agreement_interval=None, unstable=0, only_baseline_right=5, only_arm_right=15,
         p_value=0.04, call=call, reason=None,
     )  # fmt: skip
+    none = replace(item, payloads=0, agree=0, agreement=None, p_value=None, call="undecided")
+    assert judge([CALLS["same"]], [OK], Answers(arms=(), differences=(none,))).context[1:] == ()
     answers = Answers(arms=tuple(arms), differences=(item,))
     assert words in judge([CALLS["same"]], [OK], answers).context[-1]
 

@@ -33,7 +33,7 @@ def test_one_process_has_no_workers(tmp_path: Path) -> None:
 
 def test_workers_that_stayed_say_how_far_their_clocks_may_be_apart(tmp_path: Path) -> None:
     state, said = checked(tmp_path, worker(0), worker(1, rtt_ms=8.0))
-    assert (state, said) == ("ok", "2, their clocks within 4.00 ms. None")
+    assert (state, said) == ("ok", "2 workers, clocks known to within 4.00 ms. None")
 
 
 def test_a_link_that_came_back_is_no_reason_to_distrust(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_page_follows_a_run_to_its_end_and_its_figures_are_those_of_the_reco
     (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT + FAULT)
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"x": {i}}}\n' for i in range(10)))
     plan = tmp_path / "shop.toml"
-    plan.write_text(PLAN.replace("rate = 60", "rate = 50").replace('"2s"', '"6s"'))
+    plan.write_text(PLAN.replace("rate = 60", "rate = 50").replace('"2s"', '"8s"'))
     process = subprocess.Popen(
         command("run", str(plan), "--web", "--out", str(tmp_path / "runs")),
         cwd=tmp_path,

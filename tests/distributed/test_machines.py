@@ -21,7 +21,7 @@ from experiments.assignment import assign
 from experiments.plan_file import load
 from experiments.schedule import due_times_ns
 from tests.distributed.conftest import Net, put_plan, started_in, wait_for
-from tests.end_to_end.conftest import assert_adds_up, command, manifest_of
+from tests.end_to_end.conftest import assert_adds_up, command, has_recorded, manifest_of
 
 CUT_S = 5.5
 """Longer than a master takes to notice."""
@@ -43,7 +43,7 @@ def outlive(net: Net, folder: Path) -> None:
     run = net.start_run(folder, port, 4, seconds)
     wait_for(lambda: started_in(out))
     late = net.start_worker(0, port, folder, out)
-    time.sleep(2.7)
+    wait_for(lambda: has_recorded(out, rows=20, workers=4))
     rank_of = {w["pid"]: w["rank"] for w in manifest_of(next(out.iterdir()))["workers"]}
     workers[0].kill()
     net.set_link(1, "down")
@@ -112,7 +112,7 @@ def lose_the_master(net: Net, folder: Path) -> None:
     sharing = net.start_worker(5, port, folder, None)
     run = net.start_run(folder, port, 2, 30)
     wait_for(lambda: started_in(out))
-    time.sleep(2.5)
+    wait_for(lambda: has_recorded(out, rows=1, workers=2))
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
     code, said = ended(run)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from experiments.cli import app
+from experiments.cli.commands import app
 from experiments.sagemaker.invoke import READ_TIMEOUT_S
 from experiments.workers import LOOPBACK, PORT
 

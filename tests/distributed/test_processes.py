@@ -12,22 +12,30 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import zmq
 
 from experiments.assignment import assign
 from experiments.plan import Plan
 from experiments.schedule import due_times_ns
-from tests.distributed.conftest import started_in, wait_for
+from tests.distributed.conftest import wait_for
 from tests.end_to_end.conftest import (
     ENDPOINT,
     PLAN,
+    STEADY,
     assert_adds_up,
     command,
     environment,
+    has_recorded,
     manifest_of,
     only_run,
 )
 
-SLOWER = ENDPOINT.replace('median = "3ms"', 'median = "18ms"')
+GARBAGE = [
+    b"", b"\xc1", b"\x01", b"\x93\x01", b"GET / HTTP/1.1\r\n\r\n",
+    b"\x93\xacclient_ready\x05\xa1w", b"\x93\xaalocustfile\xc0\xa1w",
+]  # fmt: skip
+"""No msgpack, what is cut short, and messages of which Locust can make nothing."""
+SLOWER = STEADY.format(current="100ms", candidate="300ms")
 
 
 def start(folder: Path, *arguments: str, endpoint: str = ENDPOINT) -> "subprocess.Popen[str]":
@@ -55,8 +63,8 @@ def gate(folder: Path) -> Path:
 
 
 def decided(folder: Path) -> Path:
-    run = start(folder, "traffic.duration=60s", "compare.memory=0.5s", "traffic.rate=100",
-                "--until-decided", endpoint=SLOWER)  # fmt: skip
+    run = start(folder, "traffic.duration=40s", "compare.memory=0.5s", "traffic.rate=120",
+                "traffic.slots=64", "--until-decided", endpoint=SLOWER)  # fmt: skip
     ended(run, 1, 4)
     return only_run(folder / "out")
 
@@ -71,8 +79,7 @@ def search(folder: Path) -> Path:
 
 def stopped(folder: Path) -> Path:
     run = start(folder, "traffic.duration=60s")
-    wait_for(lambda: started_in(folder / "out"))
-    time.sleep(1.5)
+    wait_for(lambda: has_recorded(folder / "out", rows=1, workers=2))
     run.send_signal(signal.SIGINT)
     ended(run, 130)
     return only_run(folder / "out")
@@ -83,20 +90,38 @@ def limited(folder: Path) -> Path:
     return only_run(folder / "out")
 
 
-def dead(folder: Path) -> tuple[str, list[Path]]:
-    run = start(folder)
+def workers_of(run: "subprocess.Popen[str]") -> dict[int, list[str]]:
+    """Give the command lines of the workers that a run has started, once there are any."""
     listed = Path(f"/proc/{run.pid}/task/{run.pid}/children")
 
-    def workers() -> list[int]:
-        children = listed.read_text().split()
-        return [int(c) for c in children if b"--worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    def lines() -> dict[int, list[str]]:
+        children = [int(child) for child in listed.read_text().split()]
+        of = {c: Path(f"/proc/{c}/cmdline").read_text().split("\0") for c in children}
+        return {child: line for child, line in of.items() if "--worker" in line}
 
-    wait_for(workers)
-    os.kill(workers()[0], signal.SIGKILL)
+    wait_for(lines)
+    return lines()
+
+
+def dead(folder: Path) -> tuple[str, list[Path]]:
+    run = start(folder)
+    os.kill(next(iter(workers_of(run))), signal.SIGKILL)
     began_s = time.monotonic()
     said = ended(run, 2)
     assert time.monotonic() - began_s < 20  # the master would wait for a minute
     return said, [*(folder / "out").glob("*")]
+
+
+def garbled(folder: Path) -> Path:
+    run = start(folder)
+    line = next(iter(workers_of(run).values()))
+    with zmq.Context() as context, context.socket(zmq.DEALER) as sender:
+        sender.setsockopt(zmq.IDENTITY, b"whoever")
+        sender.connect(f"tcp://127.0.0.1:{line[line.index('--master-port') + 1]}")
+        for frame in GARBAGE:
+            sender.send(frame)
+        ended(run, 0, 1, 3, 4)
+    return only_run(folder / "out")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +130,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., A
     with ThreadPoolExecutor(3) as pool:
         each: dict[Callable[[Path], Any], Future[Any]] = {
             scene: pool.submit(scene, tmp_path_factory.mktemp(scene.__name__))
-            for scene in (decided, gate, search, stopped, limited, dead)
+            for scene in (decided, gate, search, stopped, limited, dead, garbled)
         }
         yield lambda scene: each[scene].result()
 
@@ -202,3 +227,15 @@ def test_a_process_that_is_killed_at_its_start_ends_the_run_and_is_named(
     assert "Worker 0 of --processes was killed by SIGKILL before the run began" in said
     assert "a fault in abreast" not in said
     assert not left
+
+
+def test_what_cannot_be_read_costs_the_master_neither_its_ears_nor_a_record(
+    scenes: Callable[..., Path],
+) -> None:
+    made = scenes(garbled)
+    manifest = manifest_of(made)
+    assert manifest["ended_as"] == "complete"
+    assert manifest["counts"]["ended"] == manifest["counts"]["planned"]
+    log = (made / "logs" / "locust.log").read_text()
+    assert log.count("Unrecognized message") == 5
+    assert log.count("A message of whoever is left out") == 2

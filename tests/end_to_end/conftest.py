@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.cli import main
+from experiments.run_folder import read_stream
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +23,15 @@ simulated = { distribution = "lognormal", median = "6ms", sigma = 0.3, workers =
 [variants.candidate]
 simulated = { distribution = "lognormal", median = "3ms", sigma = 0.3, workers = 4 }
 """
+
+STEADY = """
+name = "shop"
+[variants.current]
+simulated = {{ distribution = "lognormal", median = "{current}", sigma = 0.2, workers = 64 }}
+[variants.candidate]
+simulated = {{ distribution = "lognormal", median = "{candidate}", sigma = 0.2, workers = 64 }}
+"""
+"""Slow beside any machine: a run is trusted whose requests are late by less than 5 % of this."""
 
 PLAN = """
 question = "compare"
@@ -193,6 +203,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 def has_begun(folder: Path) -> bool:
     """Say whether the clock of a run below `folder` was started."""
     return any('"start"' in file.read_text() for file in folder.glob(TIMELINES))
+
+
+def has_recorded(out: Path, rows: int, workers: int = 1) -> bool:
+    """Say whether each worker of a run that goes on below `out` has written so many records."""
+    streams = [read_stream(file)[0] for file in out.glob("*/requests/requests-*.arrows")]
+    return sum(table is not None and table.num_rows >= rows for table in streams) == workers
 
 
 def only_run(out: Path) -> Path:

@@ -1,6 +1,6 @@
 """What happens to the endpoint during a run is noticed: changes of it, and calls of others."""
 
-import time
+from typing import Any
 
 import pytest
 
@@ -16,13 +16,17 @@ from locustfile import *
 watch.EVERY_S = 0.5
 """
 TRAFFIC = 'routing = "weighted"\nset_weights = true'
-CLOUDWATCH = '[cloudwatch]\nread = true\nwait = "20s"'
+CLOUDWATCH = '[cloudwatch]\nread = true\nwait = "60s"'
 TWO_PREPARED = "autoscaling = { min = 1, max = 2, invocations_per_instance = 1000 }"
+
+
+def clients(there: World) -> list[Any]:
+    return [there.client(service) for service in ("sagemaker-runtime", "sagemaker")]
 
 
 def intrude(there: World) -> None:
     """Call the endpoint beside the run, send one of its requests again, and change what it is."""
-    runtime, client = there.client("sagemaker-runtime"), there.client("sagemaker")
+    runtime, client = clients(there)
     for variant, body in (("current", b'{"x": 3}'), ("candidate", b"someone else's")):
         runtime.invoke_endpoint(EndpointName="shop", TargetVariant=variant, Body=body)
     client.update_endpoint_weights_and_capacities(
@@ -37,12 +41,12 @@ def intrude(there: World) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str, list[tuple[int, str]]]:
     """A run of plain Locust with an intruder, and what `restore` said afterwards, twice."""
     folder = tmp_path_factory.mktemp("watch")
-    with world(folder, 'update_takes = "700ms"', TWO_PREPARED) as there:
+    with world(folder, 'update_takes = "1500ms"', TWO_PREPARED) as there:
         plan = there.plan(TRAFFIC, duration="4s", tables=CLOUDWATCH)
         (folder / "own.py").write_text(LOCUSTFILE)
+        clients(there)  # before the run, since to make them takes a while
         process = there.locust(plan, folder / "own.py")
         wait_for(lambda: '"start"' in there.timeline() or process.poll() is not None)
-        time.sleep(1)
         intrude(there)
         _, said = finish(process)
         restored = [there.run("restore"), there.run("restore", "--force")]
@@ -83,7 +87,7 @@ def test_a_retry_below_the_client_and_a_call_of_someone_else_are_found(run) -> N
     assert check(run, "reconciled").state == "ok"
     found = analysis.reconcile.cloudwatch_of(run)
     for arm in found.arms:
-        assert f"No record explains 1 of {arm.arm}." in found.notes
+        assert f"No record explains 1 invocation of {arm.arm}." in found.notes
         assert arm.model_ms + arm.overhead_ms + arm.network_ms == pytest.approx(arm.client_ms)
         # The simulated medians are 4 and 2 ms.
         assert 1.5 < arm.model_ms < 12

@@ -1,5 +1,6 @@
 """Bad input gets one clear message and exit code 2, never a traceback; our own faults get 70."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ KEYS = {
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("traffic.rat=5", ["shop.toml", "traffic.rat", "no such key"]),
+        ("traffic.rat=5", ["--set", "traffic.rat", "no such key"]),
         ("request.payloads=gone.jsonl", ["shop.toml", "request.payloads", "gone.jsonl"]),
         ("endpoint.config=gone.toml", ["gone.toml"]),
         ("arms.candidate.request.target_variant=green", ["shop.toml", '"green"']),
@@ -74,6 +75,12 @@ def assert_refused(
         ("run nothing.toml", "no such file"),
         ("run ab --fail-on ugly", '"ugly" is not known'),
         ("run load --until-decided", "the question of"),
+        ("run ab --processes 9999 --dry-run", "--processes 9999: this machine has"),
+        ("run ab --processes 3 --set traffic.slots=2 --dry-run", "3 processes would share 2 slots"),
+        ("run ab --expect-workers 99 --dry-run", "99 processes would share 64 slots"),
+        ("run ab --out made/manifest.json", "made/manifest.json is a file"),
+        ("run made", 'no built-in plan "made", and made is a folder'),
+        ("export made --as xml", "Invalid value for '--as': 'xml' is not one of"),
         ("compare nowhere", "no run folder"),
         ("compare nowhere nowhere", "no run folder"),
         ("report .", "no run folder"),
@@ -155,6 +162,28 @@ experiments.plan_file.find = lambda _: 1 / 0
 from experiments.cli import main
 main()
 """
+
+
+INTERRUPTED = """
+import os, sys
+class Interrupting:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "pyarrow":
+            os.kill(os.getpid(), int(sys.argv.pop()))
+sys.meta_path.insert(0, Interrupting)
+from experiments.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_modules_are_imported_ends_it_without_a_word(number: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "show", "ab", str(int(number))],
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])

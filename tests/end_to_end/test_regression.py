@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.end_to_end.conftest import (
     NO_VERDICT,
     PLAN,
     ROOT,
+    STEADY,
     Command,
     command,
     environment,
@@ -25,13 +28,6 @@ from tests.end_to_end.conftest import (
     write_plan,
 )
 
-ENDPOINT = """
-name = "shop"
-[variants.current]
-simulated = {{ distribution = "lognormal", median = "200ms", sigma = 0.2, workers = 32 }}
-[variants.candidate]
-simulated = {{ distribution = "lognormal", median = "{median}", sigma = 0.2, workers = 32 }}
-"""
 OF_RUNS = """
 [regression]
 baseline = "current"
@@ -41,37 +37,58 @@ margins = { p50 = "25%", error_rate = "2pp" }
 SHORT = ("--set", "traffic.duration=1s", "--quiet")
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """A plan whose candidate is half as slow again, and both slow beside this machine."""
+Judged = tuple["subprocess.CompletedProcess[str]", Path]
+"""What a gate printed, and its folder."""
+
+
+def write_gate(folder: Path, candidate: str) -> Path:
     text = PLAN.partition("[compare]")[0] + OF_RUNS
     for old, new in (
         ('"compare"', '"regression"'), ("rate = 60", "rate = 100"), ('"1s"', '"500ms"'),
         ('"2s"', '"2500ms"'), ("slots = 32", "slots = 96"),
     ):  # fmt: skip
         text = text.replace(old, new)
-    plan = write_plan(tmp_path, text, ENDPOINT.format(median="300ms"))
-    return plan.rename(tmp_path / "gate.toml")
+    plan = write_plan(folder, text, STEADY.format(current="400ms", candidate=candidate))
+    return plan.rename(folder / "gate.toml")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A plan whose candidate is half as slow again."""
+    return write_gate(tmp_path, "600ms")
 
 
 def runs_of(series: Path) -> list[Path]:
     return sorted((series / "runs").iterdir())
 
 
+def gate_of(folder: Path, candidate: str) -> Judged:
+    plan = write_gate(folder, candidate)
+    compared = ("--set", 'compare={ baseline = "current", margins = { p50 = "25%" } }')
+    surroundings = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    return until_trusted(folder, "run", str(plan), *compared, **surroundings)
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judged]:
+    """A gate by the candidate's median; both are mostly waiting, and under way at once."""
+    medians = ("600ms", "400ms")
+    with ThreadPoolExecutor(2) as pool:
+        folders = [tmp_path_factory.mktemp(median) for median in medians]
+        return dict(zip(medians, pool.map(gate_of, folders, medians), strict=True))
+
+
 @pytest.mark.alone
 def test_a_slower_candidate_fails_and_its_runs_can_be_kept_and_judged_again(
-    inside: Command, gate: Path, tmp_path: Path
+    inside: Command, gates: dict[str, Judged], tmp_path: Path
 ) -> None:
-    compared = ("--set", 'compare={ baseline = "current", margins = { p50 = "25%" } }')
-    summary = str(tmp_path / "summary.md")
-    surroundings = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": summary}
-    ended, series = until_trusted(tmp_path, "run", str(gate), *compared, **surroundings)
+    ended, series = gates["600ms"]
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "Regression: candidate is worse than current: p50 +" in ended.stdout
     assert "✗ FAIL" in ended.stdout
     assert "::error title=abreast Regression::Regression: candidate is worse" in ended.stderr
     assert "::error" not in ended.stdout
-    assert "### ✗ Regression: candidate" in (tmp_path / "summary.md").read_text()
+    assert "### ✗ Regression: candidate" in (series.parents[1] / "summary.md").read_text()
 
     assert manifest_of(series)["ended_as"] == "complete"
     assert [manifest_of(run)["seed"] for run in runs_of(series)] == [5, 6, 7]
@@ -116,12 +133,11 @@ def test_a_slower_candidate_fails_and_its_runs_can_be_kept_and_judged_again(
 
 
 @pytest.mark.alone
-def test_the_same_model_again_does_not_fail(gate: Path, tmp_path: Path) -> None:
-    (tmp_path / "shop.endpoint.toml").write_text(ENDPOINT.format(median="200ms"))
-    ended, _ = until_trusted(tmp_path, "run", str(gate), "--json")
+def test_the_same_model_again_does_not_fail(gates: dict[str, Judged]) -> None:
+    ended, series = gates["400ms"]
     # 375 requests a side put p50 within 5 % where its margin is 25 %.
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    report = json.loads(ended.stdout)
+    report = json.loads((series / "report.json").read_text())
     assert {item["call"] for item in report["differences"]} <= {"same", "better"}
 
 

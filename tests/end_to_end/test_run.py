@@ -17,6 +17,7 @@ from experiments.local import process as local_endpoint
 from tests.end_to_end.conftest import (
     LOCAL,
     NO_VERDICT,
+    STEADY,
     Command,
     assert_adds_up,
     command,
@@ -247,7 +248,11 @@ def test_a_variant_twice_as_fast_ends_in_a_verdict_for_it(
     inside: Command, plan: Path, tmp_path: Path
 ) -> None:
     # Six times as long as noise lasts is the shortest that has a verdict.
-    shortest = ("--set", "traffic.duration=13s", "--set", "compare.memory=2s", "--json")
+    shortest = (
+        "--set", "traffic.duration=5s", "--set", "traffic.rate=160", "--set", "traffic.slots=128",
+        "--set", "compare.memory=500ms", "--json",
+    )  # fmt: skip
+    (tmp_path / "shop.endpoint.toml").write_text(STEADY.format(current="600ms", candidate="300ms"))
     ended, folder = until_trusted(tmp_path, "run", str(plan), *shortest)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     report = json.loads(ended.stdout)

@@ -67,7 +67,7 @@ def test_its_stop_drains_and_what_it_shows_is_what_was_recorded(plan: Path) -> N
     assert names["Aggregated"]["num_requests"] == sum(row["requests"] for row in tab.values()) > 100
     for arm, row in tab.items():
         assert row["requests"] == names[arm]["num_requests"]
-        came = rows[rows["arm"] == arm]
+        came = rows[rows["arm"] == arm].sort_values("ended_ms")
         median = came["response_ms"].iloc[: row["requests"]].median()
         assert names[arm]["median_response_time"] == pytest.approx(median, abs=1.0)
         assert float(row["p50"]) == pytest.approx(median, rel=0.05)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,21 @@ def test_a_run_is_finished_by_others_once_nobody_makes_it(tmp_path: Path) -> Non
     assert manifest["ended_as"] == "crashed"
     assert manifest["reason"] == "The process that made the run was killed."
     assert manifest["counts"]["ended"] == 3
+
+
+def test_who_finds_another_at_finishing_a_run_waits_for_its_end(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    run_folder.write_manifest(folder, {"ended_as": "complete", "planned": 3})
+    fill(folder, 0, [[0, 1, 2]])
+    with ThreadPoolExecutor(2) as others:
+        with run_folder.alone(folder):
+            finishing = [others.submit(finish_if_ended, folder) for _ in range(2)]
+            assert not wait(finishing, timeout=0.2).done
+            assert run_folder.has_streams(folder)
+        for each in finishing:
+            each.result()
+    manifest = run_folder.read_manifest(folder)
+    assert (manifest["counts"]["ended"], manifest["torn_streams"]) == (3, [])
 
 
 def test_what_one_worker_kept_leaves_what_is_known_of_the_others(tmp_path: Path) -> None:

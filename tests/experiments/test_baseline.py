@@ -34,6 +34,14 @@ def test_what_a_judge_reads_outlives_the_run(tmp_path: Path) -> None:
     assert kept.path.stat().st_mode & 0o077 == 0
 
 
+def test_of_runs_one_of_which_lacks_a_file_none_is_kept(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path, f"20260131-12000{n}-ab-1a2b") for n in range(2)]
+    runs[1].plan.unlink()
+    with pytest.raises(RunFolderError, match=r"plan\.toml: is missing"):
+        baseline.add(runs, tmp_path / "store")
+    assert baseline.runs(tmp_path / "store") == ()
+
+
 def test_runs_are_given_from_the_oldest_on(tmp_path: Path) -> None:
     store = tmp_path / "store"
     names = [f"2026013{day}-120000-ab-{mark}" for day, mark in ((1, "ff"), (0, "aa"), (2, "00"))]

@@ -1,15 +1,16 @@
 """A plan of a capacity: what it needs, what it refuses, and what each of its probes sends."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
-from experiments.capacity import _search, overrides_of
+from experiments.capacity import _TOLD, _longer, _search, overrides_of
 from experiments.errors import PlanError
 from experiments.plan import Plan
 from experiments.plan_file import load
-from experiments.search import Probe
+from experiments.search import Call, Probe, asked_of, next_probe
 
 PLAN = """
 question = "capacity"
@@ -112,6 +113,18 @@ def test_where_only_the_first_byte_has_a_limit_slots_go_by_what_one_user_waits(p
     overrides = overrides_of(plan, Probe(rate_rps=10.0, length_s=1.0, why="double"), 0, 5.0)
     assert load(path, ["request.operation=stream", *overrides]).traffic.slots == 400
     # 10 a second, for twice four times 5 s
+
+
+def test_a_probe_that_lasts_longer_than_asked_says_why(path: Path):
+    plan = load(path, ["capacity.start_rate=40"])
+    asked = asked_of(plan)
+    first = next_probe([], {}, asked)
+    assert isinstance(first, Probe)
+    said = ", not 20 s: it takes 3,000 requests to show p99.9 kept"
+    assert _longer(asked, first, plan.thresholds) == said
+    assert _longer(asked, replace(first, why="extend"), plan.thresholds) == ""
+    assert _longer(asked, replace(first, length_s=20.0), plan.thresholds) == ""
+    assert set(_TOLD) == set(get_args(Call))
 
 
 def test_a_first_probe_beyond_the_limits_is_refused(path: Path):

@@ -3,10 +3,11 @@
 import pytest
 
 from experiments.errors import PlanError
-from experiments.estimate import Estimate, cost, estimate, refuse_beyond_limits
+from experiments.estimate import Estimate, cost, estimate, refuse_beyond_limits, takes
 from experiments.invocation import first_requests
 from experiments.payloads import Payload
 from experiments.plan_file import find, load
+from experiments.questions import Capacity
 from tests.experiments.test_doctor import plan
 
 PRICED = {
@@ -37,6 +38,11 @@ def test_a_search_takes_what_its_limits_allow() -> None:
         traffic={"routing": "pinned"},
     )  # fmt: skip
     assert estimate(search) == Estimate(runs=1, requests=1000, minutes=20.0, is_a_bound=True)
+    # A p99 takes 300 s at 1 req/s, and a probe that breaks it stops at 150: 10 + 150 + 5 s.
+    ladder = search.model_copy(update={"capacity": Capacity(arm="blue", ladder=[1.0])})
+    assert takes(ladder, {}).startswith("at least 2.8 minutes; at most 1,000 requests in 20.0 min")
+    open_ended = search.model_copy(update={"limits": None})
+    assert "commonly four times that; how long depends" in takes(open_ended, {})
 
 
 def test_what_goes_before_the_clock_starts_counts_against_the_limits() -> None:

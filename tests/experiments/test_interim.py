@@ -55,7 +55,7 @@ def test_a_look_that_the_run_overtakes_is_awaited_and_noted(tmp_path: Path) -> N
     folder, told = run_folder.create(tmp_path, "plan", ""), list[Event]()
 
     def judge(_: RunFolder, elapsed_s: float) -> Event | None:
-        time.sleep(0.1)
+        time.sleep(0.5)
         return found("Decided at look 4.", decided=True)
 
     with looks(judge, folder, told.append) as look:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from experiments import locust_process
 from experiments.errors import AbreastError
-from experiments.locust_process import listen
+from experiments.locust_process import _interrupts_go_to, listen
 
 Event = Mapping[str, Any]
 
@@ -49,3 +51,18 @@ def test_a_message_that_was_cut_short_costs_itself_alone(monkeypatch: pytest.Mon
     kinds, _, found = heard("".join(f"\n{line}\n" for line in said).encode(), monkeypatch)
     assert kinds == ["note", "end"]
     assert isinstance(found, AbreastError)
+
+
+def test_ctrl_c_reaches_locust_also_where_nothing_can_be_told() -> None:
+    told: list[str] = []
+    locust = subprocess.Popen(["sleep", "60"])
+
+    def tell(message: Event) -> None:
+        told.append(message["text"])
+        locust.wait(timeout=20)  # it was told before
+        raise RuntimeError("reentrant call")
+
+    with _interrupts_go_to(locust, tell) as interrupts:
+        signal.raise_signal(signal.SIGINT)
+    assert locust.returncode == -signal.SIGTERM
+    assert (len(interrupts), len(told)) == (1, 1)

@@ -38,9 +38,18 @@ def test_the_label_is_taken_out_of_the_body(tmp_path: Path) -> None:
     assert [p.label for p in found] == ["7", "cat"]
 
 
-def test_a_line_without_the_label_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"x": 1, "label": 7}\n{"x": 2}\n')
-    with pytest.raises(PlanError, match='line 2 has no field "label"'):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"x": 2}', 'line 2 has no field "label"'),
+        (b'{"x": 2, ', "line 2 is not JSON: Expecting property name"),
+        (b'{"x": "\xff", "label": 7}', "line 2 is not JSON: 'utf-8' codec"),
+        (b"[" * 100_000, "line 2 is not JSON: maximum recursion"),
+    ],
+)
+def test_a_line_without_the_label_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"x": 1, "label": 7}\n' + line)
+    with pytest.raises(PlanError, match=said):
         payloads.load(plan_for("rows.jsonl", "label"), tmp_path / "plan.toml")
 
 

@@ -70,8 +70,13 @@ def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Pa
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("traffic.rat=5", ["plan.toml", "traffic.rat", "no such key", '"rate"']),
-        ("traffic.rate=fast", ["traffic.rate", '"fast"', "number"]),
+        ("traffic.rat=5", ["--set: traffic.rat: there is no such key", '"traffic.rate"']),
+        ("rate=5", ["--set: rate: there is no such key", 'mean "traffic.rate"']),
+        ("arms.a.request.variant=b", ['mean "arms.a.request.target_variant"']),
+        ("traffic.rate=fast", ['--set: traffic.rate = "fast": must be a valid number', "--set"]),
+        ("compare.margins=[]", ["must be a table, as under [compare.margins]"]),
+        ("traffic.stages=[5]", ["must be a table, as under [[traffic.stages]]"]),
+        ("endpoint.target=aws", ["plan.toml: endpoint: config goes", "Leave it out"]),
         ("traffic.rate=0", ["traffic.rate", "0", "greater than 0"]),
         ("traffic.duration=3 parsecs", ["traffic.duration", '"3 parsecs"', '"5m"']),
         ("traffic.duration=30", ["traffic.duration", "30", '"10s"']),
@@ -93,7 +98,8 @@ def test_an_arm_is_the_variant_of_its_name_unless_it_says_otherwise(tmp_path: Pa
         ("seed=true", ["seed", "True", "integer"]),
         ("traffic.stages=[{rate=5, for='9s'}]", ["traffic", "by stages takes no rate"]),
         ("traffic.arrivals=trace", ["traffic", "trace"]),
-        ("traffic.arrivals=closed", ["traffic", "the closed model takes no rate"]),
+        ("traffic.arrivals=closed|traffic.slots=4",
+         ["the closed model takes no rate and no slots", "Leave out rate and slots, and set"]),
         ("traffic.users=5", ["traffic", 'arrivals = "closed"']),
         ("traffic.trace=t.csv", ["traffic", "by trace takes no rate"]),
         ("traffic=5", ["traffic = 5: must be a table, as under [traffic]"]),
@@ -156,10 +162,20 @@ def test_a_plan_with_a_trace_knows_its_length(tmp_path: Path) -> None:
     assert plan.traffic.planned_s == 100.0
     assert plan.traffic.duration == 90.0
     assert Plan.model_validate(json.loads(plan.model_dump_json(exclude_none=True))) == plan
+    assert load(written(tmp_path, text), ['slo={ p99 = "1s", window = "30s" }']).thresholds
+    assert "longer than the 90 s" in str(
+        refusal(tmp_path, 'slo={ p99 = "1s", window = "2m" }', text=text)
+    )
     limits = "limits={max_requests=99, max_minutes=5}"
     assert "holds 100 requests" in str(refusal(tmp_path, limits, text=text))
     assert "warm-up" in str(refusal(tmp_path, "traffic.warmup=2m", text=text))
     assert "none.csv" in str(refusal(tmp_path, "traffic.trace=none.csv", text=text))
+
+
+def test_a_key_without_a_value_is_left_out(tmp_path: Path) -> None:
+    closed = ["traffic.rate=", "traffic.arrivals=closed", "traffic.users=3", "limits.no="]
+    assert load(written(tmp_path), closed[:3]).traffic.is_closed
+    assert "limits.max_minutes: is required" in str(refusal(tmp_path, *closed))
 
 
 def test_traffic_beyond_this_machine_needs_limits(tmp_path: Path) -> None:
@@ -176,17 +192,21 @@ def test_traffic_beyond_this_machine_needs_limits(tmp_path: Path) -> None:
     [
         ('question = "compare\n', r"plan\.toml: not valid TOML: .*line 1"),
         (PLAN.replace("[request]\npayloads", "[answers]\nlabel"), "request: is required"),
+        (PLAN.replace("rate = 10", "rate = -1"), r"rate = -1: .*\nChange what .*plan.toml says"),
+        ("name = 'shop'\n[variants.a]", "is an endpoint file, not a plan"),
     ],
 )
 def test_what_is_no_whole_plan_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert re.search(said, str(refusal(tmp_path, text=text)))
 
 
-def test_a_plan_that_is_not_there_lists_the_built_in_ones() -> None:
+def test_a_plan_that_is_not_there_lists_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="Built-in plans are aa, ab"):
         find("abc")
     with pytest.raises(PlanError, match="no such file"):
         find("nowhere/plan.toml")
+    with pytest.raises(PlanError, match="is a folder, and a plan is a file"):
+        find(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +222,7 @@ def test_built_in_plans_are_valid_and_survive_the_manifest(path: Path) -> None:
 
 
 def test_the_plan_as_run_says_what_the_command_line_set(tmp_path: Path) -> None:
-    text = text_as_run(written(tmp_path), ["traffic.rate=5"])
+    text = text_as_run(written(tmp_path), ["seed=\n6", "traffic.rate=5"])
     assert text.endswith("# set on the command line: traffic.rate=5\n")
     assert tomllib.loads(text) == tomllib.loads(PLAN)
 

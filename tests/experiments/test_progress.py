@@ -52,6 +52,8 @@ def test_before_the_first_answer_there_is_a_line_too() -> None:
         ({"stage": "draining"}, "  39.6 req/s  "),
         ({"label": "probe 2 of 3, 80 req/s"}, "probe 2 of 3, 80 req/s  01:05/02:10 "),
         ({"arms": {"a": {"p50_ms": None, "p99_ms": None}}}, "  a no answer yet  "),
+        ({"arms": {"a": {"p50_ms": 999.6, "p99_ms": 3390.4}}}, "  a p50 1,000 p99 3,390 ms  "),
+        ({"due_rps": 1200.0, "achieved_rps": 1199.2}, "  1199.2/1,200 req/s  "),
     ],
 )
 def test_what_is_special_is_said(changed: dict[str, object], said: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.plan import Plan
 from experiments.search import (
     MOST_AT_A_RATE,
     MOST_OF_CLIENT,
@@ -15,6 +16,7 @@ from experiments.search import (
     Asked,
     Probe,
     bracket,
+    least_s,
     next_probe,
 )
 
@@ -124,6 +126,36 @@ def test_a_hiccup_of_the_generator_is_tried_again_and_a_standing_limit_is_an_end
     assert done == "bracketed"
     assert calls[bracket(calls)[1]] == "client"
     assert sum(made.rate_rps == 40 for made in history) == MOST_OF_CLIENT
+
+
+def test_a_generator_that_is_the_limit_twice_at_the_lowest_rate_ends_the_search():
+    history, _, done = searched(lambda *_: "client", asked(start_rps=2.0))
+    assert ([made.rate_rps for made in history], done) == ([2, 2], "client")
+    history, _, done = searched(lambda rate, _: "fail" if rate > 5 else "client", asked())
+    assert ([made.rate_rps for made in history], done) == ([10, 5, 5], "client")
+
+
+def plan(**capacity):
+    return Plan.model_validate({
+        "question": "capacity", "seed": 1, "endpoint": {"name": "shop", "target": "http://[::1]"},
+        "arms": {"current": {}}, "request": {"payloads": "rows.jsonl"},
+        "traffic": {"routing": "pinned", "warmup": 2.0}, "slo": {"p99": 0.1},
+        "capacity": {"probe": 15.0, "cooldown": 3.0, **capacity},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("capacity", "least"),
+    [
+        # Two rungs that both break at once: stopped after half of 150 s and of 15 s.
+        ({"ladder": [2.0, 40.0]}, 2 * 5 + 75 + 7.5),
+        # 100 keeps it, 200 breaks it, 141 keeps it; and then 141 and 200 once more.
+        ({"start_rate": 100.0, "resolution": 0.5, "replicates": 2}, 5 * 5 + 3 * 15 + 2 * 7.5),
+        ({"resolution": 0.5, "replicates": 2}, 5 * 5 + 3 * 15 + 2 * 7.5),
+    ],
+)  # fmt: skip
+def test_the_least_time_of_a_search_is_that_of_one_without_a_doubt(capacity, least):
+    assert least_s(plan(**capacity)) == pytest.approx(least)
 
 
 def test_an_invalid_probe_ends_the_search_at_once():

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ def test_who_hangs_is_not_awaited_once_it_is_urgent(monkeypatch: pytest.MonkeyPa
         workers._await_end([hung], lambda: True)
         assert hung.poll() is None
         hung.kill()
+
+
+def test_many_that_hang_are_awaited_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_QUITTING_S", 0.5)
+    hung = [subprocess.Popen(["sleep", "60"]) for _ in range(20)]
+    began_s = time.monotonic()
+    workers._await_end(hung, lambda: False)
+    assert time.monotonic() - began_s < 5  # one by one: 10 s
+    assert {each.returncode for each in hung} == {-signal.SIGTERM}
 
 
 def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:

@@ -131,12 +131,12 @@ def names_lost(kit: Kit) -> Ended:
         "-n",
     )
     dropping = ("traffic.rate=30", "traffic.slots=20", "traffic.overflow=drop")
-    run = kit.start("traffic.duration=3s", *dropping, LIMITS, under=under)
+    run = kit.start("traffic.duration=6s", *dropping, LIMITS, under=under)
     kit.wait_for_requests(run)
     hosts.write_text("")
-    time.sleep(0.3)
+    time.sleep(0.6)
     hosts.write_text(known)
-    time.sleep(0.7)
+    time.sleep(0.9)
     servers.write_text(SILENCE)
     hosts.write_text("")
     ended = kit.end(run)
@@ -247,11 +247,11 @@ def certificate_changes(kit: Kit) -> Ended:
     kit.env = own_keys() | {"AWS_CA_BUNDLE": str(kit.folder / "good.pem")}
     with serving(answering_once, context) as peer:
         kit.call(f"https://localhost:{peer.port}")
-        run = kit.start("traffic.duration=3s", "traffic.rate=30")
+        run = kit.start("traffic.duration=5s", "traffic.rate=30")
         kit.wait_for_requests(run)
         for name in ("other", "good"):
             context.load_cert_chain(kit.folder / f"{name}.pem", kit.folder / f"{name}.key")
-            time.sleep(0.3)
+            time.sleep(0.6)
         ended = kit.end(run)
     errors = {row["error"] for row in ended.rows if row["outcome"] == "connection"}
     assert any("certificate verify failed: self-signed certificate" in error for error in errors)
@@ -304,7 +304,7 @@ def clock_stepped(kit: Kit) -> Ended:
     for hours in (1, -1):
         with offset.open("r+b") as file:
             file.write(struct.pack("l", hours * 3600))
-        time.sleep(1.0)
+        time.sleep(0.5)
     run.terminate()
     ended = kit.end(run)
     events = (ended.folder or Path()) / "timeline.jsonl"

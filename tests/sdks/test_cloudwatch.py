@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
+from tests.end_to_end.conftest import wait_for
 from tests.sdks import clients
 
 FILE = """
@@ -69,7 +69,13 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]
             EndpointName="counted", TargetVariant="blue", TargetModel="m", Body=b""
         )
     give_up(running, "slow")
-    time.sleep(1.1)  # what ended in a second is known when that is over
+    client, every = clients.boto3_client(running, "cloudwatch"), query("Invocations", "Sum", None)
+
+    def known() -> list[float]:
+        answer = client.get_metric_data(MetricDataQueries=[every], **span())
+        return answer["MetricDataResults"][0]["Values"]
+
+    wait_for(lambda: known() == [12])  # what ended in a second is known when that is over
     yield running
     running.stop()
 

@@ -13,6 +13,7 @@ import pytest
 
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
+from tests.end_to_end.conftest import wait_for
 from tests.sdks import clients
 from tests.sdks.shapes import check
 
@@ -135,12 +136,18 @@ def test_every_field_is_one_of_the_service_model(
     arguments: dict[str, Any],
 ) -> None:
     invoke(connect("sagemaker-runtime"))
-    time.sleep(0.01)  # for the metrics to have it
     wait_until_in_service(connect("sagemaker"))
-    answer = raw(moved, f"{prefix}.{operation}", json.dumps(arguments).encode(), service)
-    check(connect({"monitoring": "cloudwatch"}.get(service, service)), operation, answer)
+
+    def asked() -> dict[str, Any]:
+        return raw(moved, f"{prefix}.{operation}", json.dumps(arguments).encode(), service)
+
+    def has_points() -> bool:
+        answer = asked()
+        return bool(answer.get("Datapoints") or answer["MetricDataResults"][0]["Values"])
+
     if service == "monitoring":
-        assert answer.get("Datapoints") or answer["MetricDataResults"][0]["Values"]
+        wait_for(has_points)
+    check(connect({"monitoring": "cloudwatch"}.get(service, service)), operation, asked())
 
 
 @pytest.mark.parametrize("start", ["-1e400", "NaN", '"x"'])
@@ -167,9 +174,12 @@ def wait_until_in_service(client: Any) -> Any:
 
 def test_autoscaling_is_described_with_what_it_did(connect: Connect) -> None:
     invoke(connect("sagemaker-runtime"))  # from the first invocation on time counts
-    time.sleep(0.05)
-    found = wait_until_in_service(connect("sagemaker"))
-    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 3
+
+    def instances() -> int:
+        found = wait_until_in_service(connect("sagemaker"))
+        return found["ProductionVariants"][0]["CurrentInstanceCount"]
+
+    wait_for(lambda: instances() == 3)
     client = connect("application-autoscaling")
     (target,) = client.describe_scalable_targets(**SCALED)["ScalableTargets"]
     resource = "endpoint/moved/variant/blue"

@@ -1,8 +1,4 @@
-"""A model server of its own process: one model behind SageMaker's container contract.
-
-GET /ping says that it is ready; POST /invocations predicts, from JSON or CSV to JSON or CSV, and
-explains what it predicts where EnableExplanations asks for it.
-"""
+"""A model server of its own process: one model behind SageMaker's container contract."""
 
 import argparse
 import asyncio

@@ -84,9 +84,9 @@ def test_a_change_without_an_interval_is_a_value_alone():
 
 
 def test_a_change_that_is_not_known_is_none():
-    assert write.ratio_change(None) is None
-    assert write.points_change(None) is None
-    assert write.ratio_change(estimate(math.nan, None, None)) is None
+    assert write.ratio_change(None) == write.NO_CHANGE
+    assert write.points_change(None) == write.NO_CHANGE
+    assert write.ratio_change(estimate(math.nan, None, None)) == write.NO_CHANGE
 
 
 @pytest.mark.parametrize(
@@ -215,3 +215,17 @@ def test_plain_text_is_one_short_line_without_control_characters(text, limit):
 
 def test_plain_text_keeps_head_and_tail():
     assert write.plain("current-model-v1", 12) == "current-…-v1"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [(0.0016, "\u221299.8%"), (0.0002, "\u221299.98%"), (0.1, "\u221290.0%"), (2.0, "+100%")],
+)
+def test_a_fall_to_nearly_nothing_is_not_one_of_100_percent(ratio, said):
+    assert write.percent_change(ratio, None).value == said
+    assert write.ratio_change(estimate(ratio, ratio, ratio)).value == said
+
+
+def test_a_count_that_is_too_small_begins_a_sentence():
+    said = [write.few(n, "request") for n in (0, 1, 2)]
+    assert said == ["No request", "Only 1 request", "Only 2 requests"]

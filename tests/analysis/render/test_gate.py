@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from analysis.render import figures_time, markdown, runs, tables, text
 from analysis.render.format import DASH
 
@@ -79,3 +81,47 @@ def test_what_differs_between_the_sides_is_told_by_side(reports):
 def test_a_report_of_one_run_lists_none(reports):
     assert runs.listed(reports["faster"]) == ()
     assert tables.subject(reports["faster"]) == reports["faster"].run.subject
+
+
+def drifted(reports, current, candidate):
+    """Say what of a gate's p50 is said to have drifted, by its runs' numbers in milliseconds."""
+    a_run = reports["gate"].runs[0]
+    sides = {"current": current, "candidate": candidate}
+    made = tuple(
+        replace(
+            a_run, run=f"run-{place}", arm=arm, started_at=f"2026-11-23T04:52:{place:02}Z",
+            values={"p50": value_ms},
+        )
+        for arm, values_ms in sides.items()
+        for place, value_ms in enumerate(values_ms)
+        if value_ms
+    )  # fmt: skip
+    (said,) = runs.drifts(replace(reports["gate"], runs=made))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("current", "candidate", "said"),
+    [
+        # Pearson's r of the logarithms with the run's number: 0.998, and 0.21 of the ratio's.
+        ((10, 11, 12.1, 13.2, 14.6), (5.1, 5.4, 6.1, 6.5, 7.4), "The sides share it, as far as 5"),
+        ((10, 11, 12.1, 13.2, 14.6), (5, 5.1, 4.9, 5, 5.1), "The sides do not share"),
+        ((10, 11, 9, 10.5, 9.5), (5, 5.1, 4.9, 5, 5.1), "no drift over the runs is shown"),
+        ((10, 10, 10), (5, 5, 5), "no drift over the runs is shown"),
+        ((10, 20), (5, 5), "no drift over the runs is shown"),
+        ((10, 0, 11, 0, 12.1), (0, 5, 0, 5.1, 0, 4.9), "Each run is of one side"),
+        ((), (10, 11, 12.1, 13.3), "current \u2013, candidate 10.0 ms to 13.3 ms"),
+    ],
+)
+def test_a_drift_of_the_runs_is_said_to_be_shared_or_not(reports, current, candidate, said):
+    assert said in drifted(reports, current, candidate)
+
+
+def test_the_page_the_terminal_and_the_comment_say_what_drifted(reports, rendered):
+    gate = reports["gate"]
+    said = runs.drifts(gate)[-1]
+    assert said == "p90 response time: no drift over the runs is shown."
+    assert said in rendered(gate)
+    assert said in text.render(gate)
+    assert said in markdown.render(gate)
+    assert runs.drifts(reports["capacity"]) == runs.drifts(reports["faster"]) == ()

@@ -187,7 +187,7 @@ def test_smoothed_percentiles_are_folded_away_and_what_they_contradict_is_not(re
     page = Page(rendered(reports["faster"]))
     assert "smoothed over their neighbours, from 23,990 pairs" in page.texts["summary"]
     assert "p90 over p60\u2013p97.5" in page.texts["th"]
-    assert "p90: its smoothed change disagrees: no overlap" in page.texts["p"]
+    assert "p90: its smoothed change disagrees: no overlap." in page.texts["p"]
     assert "smoothed" not in Page(rendered(reports["slower"])).texts["summary"]
 
 

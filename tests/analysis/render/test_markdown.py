@@ -98,5 +98,5 @@ def test_smoothed_percentiles_are_folded_away(reports):
     assert (
         "| p90 over p60\u2013p97.5 | \u221280.0% | \u221281.0 to \u221279.0% | disagrees |"
     ) in made
-    assert "- p90: its smoothed change disagrees: no overlap\n" in made
+    assert "- p90: its smoothed change disagrees: no overlap.\n" in made
     assert "smoothed" not in markdown.render(reports["slower"])

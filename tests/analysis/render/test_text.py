@@ -102,6 +102,21 @@ def test_a_run_that_cannot_be_trusted_says_so_before_its_numbers(reports):
     assert text.render(reports["untrusted"]).startswith("This run cannot be trusted")
 
 
+def test_a_run_that_cannot_be_trusted_gives_no_advice_from_its_numbers(reports):
+    open_, verdict = reports["undecided"], reports["untrusted"].verdict
+    assert "needs about 25 more minutes" in text.render(open_)
+    shown = text.render(replace(open_, verdict=verdict))
+    assert "needs about 25 more minutes" not in shown
+    assert "p99.9: 6 requests lie beyond it" in shown
+
+
+def test_one_failure_is_quoted(reports):
+    slower = reports["slower"]
+    error = replace(slower.errors[0], arm=None, outcome="model_error", count=72, example="No green")
+    shown = " ".join(text.render(replace(slower, errors=(error,))).split())
+    assert 'Errors: 72 model error (no variant named). One says: "No green"' in shown
+
+
 def test_colour_changes_nothing_but_colour(any_report):
     plain = text.render(any_report)
     coloured = text.render(any_report, colour=True)
@@ -117,7 +132,7 @@ def test_text_can_be_encoded(any_report):
 
 def test_of_smoothed_percentiles_only_what_they_contradict_is_said(reports):
     shown = text.render(reports["faster"])
-    assert "\np90: its smoothed change disagrees: no overlap\n" in shown
+    assert "\np90: its smoothed change disagrees: no overlap.\n" in shown
     assert shown.count("smoothed") == 1
 
 

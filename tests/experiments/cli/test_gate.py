@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from experiments.cli import app
+from experiments.cli.commands import app
 from experiments.errors import AbreastError
 from tests.analysis.several import of_one_arm
 

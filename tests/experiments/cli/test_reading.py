@@ -15,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.read import read_run
-from experiments.cli import app
+from analysis.render import index
+from experiments import run_folder
+from experiments.cli.commands import app
 from experiments.errors import AbreastError
 from experiments.record import SCHEMA
 from tests.analysis.runs import record, write_run
@@ -72,7 +74,7 @@ def test_json_lines_hold_each_row_whole(run):
 
 def test_parquet_comes_back_as_it_was(run, tmp_path):
     file = tmp_path / "rows.parquet"
-    assert abreast("export", str(run), "--as", "parquet", "--to", str(file)) == b""
+    assert abreast("export", str(run), "--to", str(file)) == b""
     piped = abreast("export", str(run), "--as", "parquet")
     for source in (file, io.BytesIO(piped)):
         table = pq.read_table(source)
@@ -134,6 +136,7 @@ def test_an_index_links_each_run_and_says_what_came_of_it(run):
     folder = run.parent
     (folder / "20260101-000000-old-1a2b").mkdir()
     (folder / "20260101-000000-old-1a2b" / "manifest.json").write_text("{")
+    (folder / "20260101-000000-old-1a2b" / "requests.parquet").touch()
     abreast("report", str(run), "--quiet", "--fail-on", "")
     assert abreast("report", "--index", str(folder)).decode().endswith("index.html\n")
     page = Links((folder / "index.html").read_text(encoding="utf-8"))
@@ -141,11 +144,24 @@ def test_an_index_links_each_run_and_says_what_came_of_it(run):
     assert (folder / "<b>&run" / "report.html").is_file()
     for part in ("<b>&run", "2026-01-31 12:00", "A/B comparison", "✗ Cannot be trusted", "2 runs"):
         assert part in page.said
-    assert "abreast report 20260101-000000-old-1a2b writes its report." in page.said
+    assert f"abreast report {folder}/20260101-000000-old-1a2b writes its report." in page.said
     # Nothing but that page was added.
     assert sorted(path.name for path in folder.iterdir()) == [
         "20260101-000000-old-1a2b", "<b>&run", "index.html"
     ]  # fmt: skip
+
+
+def test_an_index_says_which_runs_go_on_and_which_never_began(tmp_path):
+    for name in ("begun", "never"):
+        write_run(tmp_path / name, [])
+    (tmp_path / "never" / "requests.parquet").unlink()
+    (tmp_path / "begun" / "requests").mkdir()
+    held = run_folder.hold(run_folder.RunFolder(tmp_path / "begun"))
+    said = index.render(tmp_path)
+    assert "<td>running<" in said
+    assert "<td>never began<" in said
+    os.close(held)
+    assert f"<td>not judged<small>abreast report {tmp_path}/begun writes" in index.render(tmp_path)
 
 
 def test_the_error_rate_is_shown_as_guarded_whatever_the_plan_says() -> None:

@@ -8,14 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
-
-hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy
-hypothesis.settings.load_profile("no deadline")
 
 MIXED = """
     name = "mixed"

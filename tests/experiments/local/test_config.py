@@ -62,7 +62,8 @@ WRONG = [
     (f'region = "r"\n{SVM}', 'region = "r": must match'),
     ("[variants]", "variants: must have at least 1 item"),
     (f'{A}model = "svn"', "variants.a.model = \"svn\": must be 'digits-forest' or 'digits-svm'"),
-    (f"{SVM}wieght = 1", "variants.a.wieght: there is no such key|weight"),
+    (f"{SVM}wieght = 1", "variants.a.wieght: there is no such key|variants.a.weight"),
+    ('question = "load"', "is a plan, not an endpoint file"),
     (f"{SVM}weight = -1", "variants.a.weight = -1: must be greater than or equal to 0"),
     (f"{SVM}weight = 0", "the weight of at least one variant must be above 0"),
     (
@@ -131,7 +132,7 @@ WRONG = [
     (f'[[faults]]\nkind = "throttle"\n{SIM}', 'faults.0: kind = "throttle" needs above'),
     (
         f'[[episodes]]\nfor = "1s"\nfactor = 2\nevry = "2s"\n{SIM}',
-        "episodes.0.evry: there is no such key|every",
+        "episodes.0.evry: there is no such key|episodes.0.every",
     ),
     (
         f'{A}simulated = {{ distribution = "empirical", file = "t.csv" }}',

@@ -129,7 +129,7 @@ def test_a_closed_keep_alive_is_an_answer_that_does_not_say_so(
         answer = invoke("closed")
         assert "connection" not in answer["ResponseMetadata"]["HTTPHeaders"]
         assert answer["Body"].read()
-        time.sleep(0.05)  # the end of the connection arrives, and the next call makes another
+        time.sleep(0.2)  # the end of the connection arrives, and the next call makes another
 
 
 def test_an_answer_may_not_say_which_variant_it_is_of(invoke: Callable[..., Any]) -> None:

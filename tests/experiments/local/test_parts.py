@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.local import http
+from experiments.local import config, http
 from experiments.local.backend import Asked, Simulated
 from experiments.local.clock import Clock
 from experiments.local.instance import Instance
@@ -16,7 +16,8 @@ from experiments.local.service_error import ServiceError
 
 def parts(clock: Clock, loads_s: dict[str, float], limit_s: float = 60.0) -> Parts:
     backends = {name: Simulated(Instance(repeat(0.001)), clock, limit_s) for name in loads_s}
-    return Parts(TARGET_MODEL, backends, loads_s, clock, limit_s)
+    models = {name: {"url": "http://host", "load": load_s} for name, load_s in loads_s.items()}
+    return Parts(config.Variant.model_validate({"models": models}), backends, clock, limit_s)
 
 
 async def ask(of: Parts, clock: Clock, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Processes: that they start, that they say why not, and that none is left behind."""
 
+import csv
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from experiments import child
 from experiments.errors import EndpointError
 from experiments.local import process
 from experiments.local.process import LocalEndpoint
+from tests.experiments.local.worlds import signed
 
 SIMULATED = """
     name = "sim"
@@ -128,6 +131,34 @@ def test_a_stopped_endpoint_is_gone_with_its_models(file: Callable[[str], Path])
         socket.create_connection(("127.0.0.1", running.port), timeout=5)
 
 
+def test_what_is_in_flight_when_it_is_stopped_has_its_line_in_the_served_log(
+    file: Callable[[str], Path], tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    path = file("""
+        name = "e"
+        served_log = "served.csv"
+        [variants.slow]
+        simulated = { constant = "30s", workers = 9, chunks = 1000 }
+        [variants.fast]
+        simulated = { constant = "1ms" }
+        """)
+    running = process.start(path, log_dir=tmp_path)
+    asked = {"EndpointName": "e", "TargetVariant": "slow", "Body": b"{}"}
+    stream = connect(running).invoke_endpoint_with_response_stream(**asked)["Body"]
+    assert next(iter(stream))
+    waiting = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(3)]
+    for one in waiting:
+        one.sendall(signed(variant="slow"))
+    connect(running).invoke_endpoint(**{**asked, "TargetVariant": "fast"})  # read after those
+    running.stop()
+    with (tmp_path / "served.csv").open(newline="") as log:
+        lines = [(line["variant"], line["status"]) for line in csv.DictReader(log)]
+    assert lines == [("fast", "200"), *[("slow", "")] * 4]
+    assert (tmp_path / "endpoint.log").read_text() == ""
+    for one in [stream, *waiting]:
+        one.close()
+
+
 def test_a_killed_parent_takes_the_endpoint_with_it(
     file: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -199,7 +230,7 @@ def test_a_wrong_file_is_said(file: Callable[[str], Path]) -> None:
     with pytest.raises(EndpointError) as caught:
         process.start(path)
     assert f"{path}: variants.a.wieght" in caught.value.message
-    assert 'Did you mean "weight"?' in caught.value.message
+    assert 'Did you mean "variants.a.weight"?' in caught.value.message
 
 
 def test_a_model_server_that_ends_at_its_start_is_said_with_its_own_words(

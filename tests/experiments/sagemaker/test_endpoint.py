@@ -7,9 +7,16 @@ import pytest
 
 from experiments.errors import EndpointError
 from experiments.plan_file import find, load
-from experiments.sagemaker.endpoint import EndpointFacts, Variant, check_arms, reader
+from experiments.sagemaker.endpoint import (
+    EndpointFacts,
+    Variant,
+    check_arms,
+    reader,
+    scaling_activity,
+)
 from experiments.sagemaker.first_answer import objection
-from experiments.sagemaker.invoke import Reply
+from experiments.sagemaker.inspect import invocations, scalable_targets
+from experiments.sagemaker.reply import Reply
 from experiments.tables import Endpoint
 from tests.experiments.sagemaker.services import answering
 
@@ -64,6 +71,20 @@ def test_a_reading_is_of_all_endpoints_or_of_none(monkeypatch: pytest.MonkeyPatc
     assert list(first.variants) == ["AllTraffic", "b/AllTraffic"]
     assert [one.managed for one in first.variants.values()] == [(1, 4), None]
     assert (failed.variants, "could not be described" in failed.note) == ({}, True)
+
+
+@pytest.mark.parametrize("answer", [{}, [], "UnknownOperation"])
+def test_a_service_that_is_none_is_said_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    with answering(lambda *_: answer) as url:
+        endpoint = Endpoint(name="a", target=url, region="us-east-1")
+        assert reader(endpoint, "a")().note
+        assert list(scaling_activity(endpoint, ["blue"])) == ["note"]
+        assert isinstance(scalable_targets(endpoint, ["endpoint/a/variant/blue"]), str)
+        assert isinstance(invocations(endpoint, ["blue"]), str)
 
 
 def test_a_first_stream_that_breaks_off_is_no_answer() -> None:

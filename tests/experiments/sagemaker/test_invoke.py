@@ -9,9 +9,10 @@ import pytest
 from botocore.response import StreamingBody
 
 from experiments.record import NO_DESCRIPTOR
-from experiments.sagemaker.invoke import Reply, boto3_transport, classify
+from experiments.sagemaker.invoke import boto3_transport
+from experiments.sagemaker.reply import Reply, classify
 from tests.experiments.traffic.peer import answer, saying, serving
-from tests.experiments.traffic.transports import CALL, at, aws_environment
+from tests.experiments.traffic.transports import CALL, at, aws_environment, both_at
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,6 +118,16 @@ def test_boto3s_exception_is_raised_as_it_was(raw: bytes, kind: str) -> None:
     with pytest.raises((failures.ClientError, failures.BotoCoreError)) as raised:
         reply.as_boto3()
     assert type(raised.value).__name__ == kind
+
+
+def test_an_answer_that_breaks_off_is_of_the_variant_that_it_named() -> None:
+    head = b"HTTP/1.1 200 OK\r\nx-Amzn-Invoked-Production-Variant: blue\r\n"
+    raw = head + b"x-amzn-RequestId: req-1\r\nContent-Length: 10\r\n\r\nshort"
+    with serving(saying(raw, close=True)) as peer:
+        for transport in both_at(peer.url):
+            reply = transport(CALL)
+            assert (reply.outcome, reply.http_status, reply.variant) == ("connection", 200, "blue")
+            assert (reply.request_id, reply.body) == ("req-1", None)
 
 
 def test_missing_credentials_are_an_auth_failure() -> None:

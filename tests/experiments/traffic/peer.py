@@ -20,6 +20,7 @@ class Peer:
     port: int
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
+    closed: int = 0
 
     @property
     def url(self) -> str:
@@ -58,7 +59,7 @@ def serving_at(
     threads: list[threading.Thread] = []
     opened: list[socket.socket] = []
 
-    def serve(connection: socket.socket) -> None:
+    def converse(connection: socket.socket) -> None:
         # A client may go away at any time, which is a part of some tests.
         with suppress(OSError), connection:
             if context is not None:
@@ -70,6 +71,10 @@ def serving_at(
                     peer.requests.append(request)
                     if not script(connection, request):
                         return
+
+    def serve(connection: socket.socket) -> None:
+        converse(connection)
+        peer.closed += 1
 
     def accept() -> None:
         while True:

@@ -88,8 +88,8 @@ CASES: dict[str, tuple[bytes, str, int | None]] = {
     "nothing": (b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n", "ok", 204),
     "chunked": (CLOSES + CHUNKED + b"2\r\n3\n\r\n0\r\n\r\n", "ok", 200),
     "to the end": (CLOSES + b"\r\n3\n", "ok", 200),
-    "cut short": (CLOSES + b"Content-Length: 10\r\n\r\nshort", "connection", None),
-    "cut chunk": (CLOSES + CHUNKED + b"5\r\nabc", "connection", None),
+    "cut short": (CLOSES + b"Content-Length: 10\r\n\r\nshort", "connection", 200),
+    "cut chunk": (CLOSES + CHUNKED + b"5\r\nabc", "connection", 200),
     "no answer": (b"", "connection", None),
     "no HTTP": (b"SSH-2.0-OpenSSH\r\n\r\n", "connection", None),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from experiments.payloads import Payload
 from experiments.plan import Plan
 from experiments.record import Record
 from experiments.sagemaker.endpoint import EndpointFacts
-from experiments.sagemaker.invoke import Reply
+from experiments.sagemaker.reply import Reply
 from experiments.traffic.client import EndpointClient
 from experiments.traffic.dispatch import LEAD_S, Dispatch
 from experiments.traffic.prepare import Prepared

@@ -14,7 +14,8 @@ import pytest
 from experiments import child
 from experiments.local import process
 from experiments.sagemaker import invoke
-from experiments.sagemaker.invoke import Reply, boto3_transport
+from experiments.sagemaker.invoke import boto3_transport
+from experiments.sagemaker.reply import Reply
 from experiments.tables import Endpoint
 from experiments.traffic import fast
 from experiments.traffic.fast import fast_transport
@@ -79,7 +80,8 @@ def test_a_kept_connection_that_was_closed_is_replaced_before_anything_is_sent()
         transport = fast_at(peer.url)
         for _ in range(20):
             assert transport(CALL).outcome == "ok"
-            time.sleep(0.01)  # the close arrives
+            while peer.closed < peer.connections:
+                time.sleep(0.001)
         assert len(peer.requests) == peer.connections == 20
 
 
@@ -117,14 +119,15 @@ def test_many_requests_at_once_have_a_connection_each() -> None:
 
 def test_a_killed_request_gives_its_connection_up() -> None:
     def script(connection: socket.socket, request: bytes) -> bool:
-        time.sleep(0.2)
+        time.sleep(0.6)
         connection.sendall(OK)
         return True
 
     with serving(script) as peer:
         transport = fast_at(peer.url)
         killed = gevent.spawn(transport, CALL)
-        gevent.sleep(0.1)
+        while not peer.requests:
+            gevent.sleep(0.001)
         killed.kill()
         assert transport(CALL).new_connection
         assert len(peer.requests) == 2
@@ -218,7 +221,8 @@ def test_a_tls_connection_that_was_closed_is_replaced(
         transport = fast_at(f"https://localhost:{peer.port}")
         for _ in range(5):
             assert transport(CALL).outcome == "ok"
-            time.sleep(0.02)
+            while peer.closed < peer.connections:
+                time.sleep(0.001)
         assert len(peer.requests) == 5
 
 
@@ -234,11 +238,11 @@ def test_the_limit_of_the_handshake_is_not_that_of_an_answer(
     certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def script(connection: socket.socket, request: bytes) -> bool:
-        time.sleep(0.8)
+        time.sleep(1.7)
         connection.sendall(OK)
         return True
 
-    monkeypatch.setattr(invoke, "CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(invoke, "CONNECT_TIMEOUT_S", 1.5)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "trusted.pem"))
     with serving(script, server_side(certificates)) as peer:
         assert fast_at(f"https://localhost:{peer.port}")(CALL).outcome == "ok"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,14 +64,15 @@ def test_credentials_are_renewed_ahead_while_the_old_ones_are_used() -> None:
     credentials = issuer.credentials()
     keys = FreshKeys(credentials)
     expire(credentials, 840)  # botocore renews 900 s ahead
-    issuer.takes_s = 0.3
+    issuer.takes_s = 1.0
     began = time.perf_counter()
     assert keys().access_key == "AKID1"
     gevent.sleep(0.05)
     assert keys().access_key == "AKID1"
-    assert time.perf_counter() - began < 0.25
-    gevent.sleep(0.5)
-    assert keys() == ("AKID2", "s", "t2")
+    assert time.perf_counter() - began < 0.9
+    with gevent.Timeout(20):
+        while keys() != ("AKID2", "s", "t2"):
+            gevent.sleep(0.01)
     assert issuer.issued == 2
 
 
@@ -91,15 +93,14 @@ def test_a_renewal_does_not_wait_for_the_threads_of_others() -> None:
     credentials = issuer.credentials()
     keys = FreshKeys(credentials)
     expire(credentials, -1)
-    others = gevent.get_hub().threadpool
+    others, release = gevent.get_hub().threadpool, threading.Event()
     for _ in range(others.maxsize + 1):
-        others.spawn(time.sleep, 0.5)
-    began = time.perf_counter()
+        others.spawn(release.wait, 60)
     asking = [gevent.spawn(keys) for _ in range(20)]
     gevent.joinall(asking, timeout=30, raise_error=True)
-    assert time.perf_counter() - began < 0.4
     assert {each.value.access_key for each in asking} == {"AKID2"}
     assert issuer.issued == 2
+    release.set()
     others.join()
 
 
@@ -107,7 +108,7 @@ def test_a_renewal_does_not_wait_for_the_threads_of_others() -> None:
 def test_keys_that_are_still_valid_are_used_while_renewals_fail(
     seconds: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast, "_RENEWAL_PAUSE_S", 0.3)
+    monkeypatch.setattr(fast, "_RENEWAL_PAUSE_S", 1.0)
     issuer = Issuer()
     credentials = issuer.credentials()
     keys = FreshKeys(credentials)
@@ -118,10 +119,9 @@ def test_keys_that_are_still_valid_are_used_while_renewals_fail(
         gevent.sleep(0.01)
     assert issuer.asked == 2
     issuer.fails = False
-    gevent.sleep(0.3)
-    keys()
-    gevent.sleep(0.1)
-    assert keys().access_key == "AKID2"
+    with gevent.Timeout(20):
+        while keys().access_key != "AKID2":
+            gevent.sleep(0.01)
 
 
 def test_credentials_that_cannot_be_renewed_are_an_auth_failure(

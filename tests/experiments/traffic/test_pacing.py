@@ -67,7 +67,7 @@ def test_one_killed_asleep_is_not_woken_later_from_what_it_does_next(pacer: Pace
         try:
             pacer.wait_until(now_ns + 20_000_000)
         finally:
-            gevent.sleep(0.1)
+            gevent.sleep(0.4)
             steps.append("tidied up")
 
     first = gevent.spawn(sleep_and_tidy_up)

@@ -35,7 +35,8 @@ class Stream:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(fates=st.lists(st.sampled_from(["part", "ack", "lose", "twice"]), max_size=60))
 def test_parts_that_are_lost_or_doubled_leave_the_copy_whole(

@@ -14,7 +14,7 @@ from botocore.exceptions import EventStreamError
 from experiments.invocation import STREAM
 from experiments.local import eventstream, process
 from experiments.sagemaker import invoke
-from experiments.sagemaker.invoke import Reply
+from experiments.sagemaker.reply import Reply
 from tests.experiments.traffic.conftest import Scripted
 from tests.experiments.traffic.peer import saying, serving
 from tests.experiments.traffic.transports import CALL, Both, both_at, fast_at
