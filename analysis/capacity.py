@@ -17,7 +17,7 @@ from analysis.results.run import Check, Counts, RunInfo
 from analysis.results.values import Interval
 from analysis.scaling import described_as, instances_of, scaled_since, suspend
 from analysis.sizing import size
-from analysis.summary import cannot_tell, error_kinds, run_info
+from analysis.summary import cannot_tell, error_kinds, plan_text, run_info
 from analysis.verdict import stated
 from experiments import run_folder
 from experiments.errors import RunFolderError
@@ -92,7 +92,6 @@ def _info(manifest: Mapping[str, Any], probes: Sequence[Probe]) -> RunInfo:
     """Describe the search by its last probe, with the counts of all."""
     first, last = (run_info(probe.run, probe.run.measured) for probe in (probes[0], probes[-1]))
     each = [probe.run.counts for probe in probes]
-    plan_text = probes[-1].run.path.parents[1] / "plan.toml"
     return replace(
         last,
         id=manifest["run_id"],
@@ -103,7 +102,7 @@ def _info(manifest: Mapping[str, Any], probes: Sequence[Probe]) -> RunInfo:
         achieved_rps=None,
         seed=manifest["seed"],
         counts=Counts(**{key: sum(counts[key] for counts in each) for key in each[0]}),
-        plan_toml=plan_text.read_text(encoding="utf-8") if plan_text.is_file() else "",
+        plan_toml=plan_text(probes[-1].run.path.parents[1]),
         ended_as=manifest["ended_as"],
     )
 

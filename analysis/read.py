@@ -190,10 +190,13 @@ def read_requests(path: str | Path) -> Iterator[pd.DataFrame]:
 def _refuse_lost_files(folder: RunFolder, manifest: dict[str, Any], rows: int) -> None:
     """Hold a run that was finished to what its manifest says it holds, and any to have begun."""
     if not rows and not folder.payloads.is_file():
+        is_set = (folder.path / "weights.json").is_file()
+        first = f"put its weights back with `abreast restore {folder.path}`, " if is_set else ""
         raise RunFolderError(
             f"{folder.path}: holds nothing: the run ended before its first request, or has not "
             "sent it yet.",
-            "If no process makes this run any more, delete the folder, and make the run again.",
+            f"If no process makes this run any more, {first}delete the folder, and make the run "
+            "again.",
         )
     counts = manifest.get("counts")
     if not counts:

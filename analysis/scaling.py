@@ -8,6 +8,7 @@ from typing import Any, Literal
 from analysis.read import Run
 from analysis.render.format import count, joined, share
 from analysis.results.run import Check
+from experiments.run_folder import RunFolder
 
 _SCALES = ("Pending", "InProgress", "Successful")
 _WHOLE = {"config": "config", "status": "status", "pending": "config that is being deployed"}
@@ -123,6 +124,11 @@ def unchanged_check(run: Run) -> Check | None:
     taken = run.manifest.get("endpoint_readings")
     if taken is None or "variants" not in run.manifest.get("endpoint_after", {}):
         return None
+    path = RunFolder(run.path).timeline
+    lines = path.read_bytes().count(b"\n") if path.is_file() else 0
+    if not lines or lines > len(run.timeline):  # the last may be torn, of a run that was killed
+        step = "Restore timeline.jsonl from a copy, or make the run again."
+        return Check("endpoint", title, "warn", "not known: timeline.jsonl is not whole", step)
     read = taken["taken"] - taken["failed"]
     finding = "weights, configuration, models and images stayed what they were before the run, as "
     finding += f"read {count(read + 2)} times"

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -170,15 +171,19 @@ def error_kinds(rows: pd.DataFrame) -> tuple[ErrorKind, ...]:
     return tuple(sorted(kinds, key=lambda kind: -kind.count))
 
 
+def plan_text(path: Path) -> str:
+    """Give the text of a run folder's plan, or say that it cannot be read."""
+    try:
+        return (path / "plan.toml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return "# plan.toml cannot be read; manifest.json holds the plan as it was understood."
+
+
 def run_info(run: Run, rows: pd.DataFrame) -> RunInfo:
     """Say which run this is and how it was made."""
     plan, manifest, traffic = run.plan, run.manifest, run.plan.traffic
     measured_s = run.end_s - run.start_s
     sent = int((rows["outcome"] != "dropped").sum())
-    try:
-        plan_text = (run.path / "plan.toml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        plan_text = "# plan.toml cannot be read; manifest.json holds the plan as it was understood."
     return RunInfo(
         id=run.id,
         plan=manifest["plan_name"],
@@ -196,7 +201,7 @@ def run_info(run: Run, rows: pd.DataFrame) -> RunInfo:
         seed=plan.seed,
         payloads=manifest.get("payloads", {}).get("distinct", 0),
         counts=Counts(**run.counts),
-        plan_toml=plan_text,
+        plan_toml=plan_text(run.path),
         ended_as=manifest["ended_as"],
         versions=manifest.get("versions", {}),
         host=manifest.get("host", {}),

@@ -42,6 +42,8 @@ def add(found: Sequence[RunFolder], store: Path) -> tuple[RunFolder, ...]:
             place.mkdir(mode=0o700, parents=True)
             for name in _KEPT:
                 shutil.copy2(run.path / name, place / name)
+            if run.timeline.is_file():
+                shutil.copy2(run.timeline, place / run.timeline.name)
     except FileNotFoundError as error:
         raise RunFolderError(
             f"{error.filename}: is missing.", "Restore it, or make the run again."

@@ -111,6 +111,8 @@ def _apply(table: dict[str, Any], override: str) -> str:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     for name in names[:-1]:
+        if not text.strip() and name not in table:
+            return ".".join(names)  # which is left out already
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise PlanError(f"--set {override}: {name} is not a table.", "See the plan's keys.")

@@ -42,7 +42,8 @@ of them narrow nothing."""
 HOPELESS = 5
 MOST_OF_CLIENT = 3
 """So often a rate is tried at which the generator is in the way: once may be a hiccup of its.
-The lowest is tried once less, where none passed: below it there is seldom more."""
+The lowest is tried once less where the next above it, if any, was the generator's too: below them
+there is seldom more."""
 MOST_HALVINGS = 5
 HIGHEST_RATE_RPS = 50_000.0
 _SHOWS_A_SHARE = 3.0
@@ -139,7 +140,8 @@ def next_probe(made: Sequence[Probe], calls: Calls, asked: Asked) -> Probe | End
     tries = Counter(probe.rate_rps for probe in made)
     last_rps = made[-1].rate_rps
     if calls[last_rps] == "client" and tries[last_rps] < MOST_OF_CLIENT:
-        is_lowest = last_rps == min(calls) and "pass" not in calls.values()
+        lowest = sorted(calls)[:2]
+        is_lowest = last_rps == lowest[0] and {calls[rate] for rate in lowest} == {"client"}
         is_standing = is_lowest and tries[last_rps] == MOST_OF_CLIENT - 1
         return "client" if is_standing else _probe(last_rps, asked, "again")
     if calls[last_rps] == "unresolved" and tries[last_rps] < MOST_AT_A_RATE:

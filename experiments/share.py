@@ -7,6 +7,9 @@ pair stay with one worker.
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
@@ -21,6 +24,10 @@ class Share:
         """Give the index in the schedule of the share's request number `count`, from 0."""
         turn, at = divmod(count, self.together)
         return (turn * self.of + self.rank) * self.together + at
+
+    def holds(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which requests of the schedule, by their indices, are the share's."""
+        return np.equal(indices // self.together % self.of, self.rank)
 
     def below(self, end: int) -> int:
         """Count the share's requests among the first `end` of the schedule."""

@@ -60,8 +60,9 @@ def _cases(report: Report) -> Iterator[_Case]:
         for row in tables.rows(report, arm, "response", "service", "outcome"):
             if row.source.margin is None:
                 continue
-            change = f"{row.change.value} ({row.change.interval_unit})"
-            said = f"{row.word}: {change}, {row.baseline} to {row.arm}"
+            change = f"{row.change.value} ({row.change.interval_unit}), "
+            change = "" if row.change is write.NO_CHANGE else change
+            said = f"{row.word}: {change}{row.baseline} to {row.arm}"
             said += f"; margin {write.margin(row.source)}"
             if row.source.reason:
                 said += f"; {write.plain(row.source.reason, 300)}"

@@ -98,13 +98,15 @@ def sentence(report: Report) -> str:
 def drifts(report: Report) -> tuple[str, ...]:
     """Say of each latency whether it drifted over the runs, and whether the sides share that."""
     of = [] if report.capacity else courses(report)
-    return tuple(_drift(course, pair) for course in of for pair in tables.compared(report))
+    pairs = tables.compared(report)
+    level = 0.05 / max(2 * len(of) * len(pairs), 1)  # Bonferroni's, over both sides of each
+    return tuple(_drift(course, pair, level) for course in of for pair in pairs)
 
 
-def _drift(course: Course, pair: tuple[str, str]) -> str:
+def _drift(course: Course, pair: tuple[str, str], level: float) -> str:
     arm, baseline = ({p.place: p.value for p in course.sides.get(side, ())} for side in pair)
     what = course.title.removesuffix(", ms")
-    if not _has_trend(list(arm.values())) and not _has_trend(list(baseline.values())):
+    if not any(_has_trend(list(side.values()), level) for side in (arm, baseline)):
         return f"{what}: no drift over the runs is shown."
     said = f"{what} drifted over the runs: {write.name(pair[1])} {_first_to_last(baseline)}, "
     said += f"{write.name(pair[0])} {_first_to_last(arm)}."
@@ -125,11 +127,11 @@ def _first_to_last(side: dict[int, float]) -> str:
     return " to ".join(write.latency(side[at(side)]) for at in (min, max)) if side else write.DASH
 
 
-def _has_trend(values: Sequence[float]) -> bool:
-    """Whether a line through the logarithms, in the order of time, has a slope at 5 %."""
+def _has_trend(values: Sequence[float], level: float = 0.05) -> bool:
+    """Whether a line through the logarithms, in the order of time, has a slope at that level."""
     from scipy.stats import linregress  # slow to import, and few reports come here
 
-    return len(values) > 2 and bool(linregress(range(len(values)), np.log(values)).pvalue < 0.05)
+    return len(values) > 2 and bool(linregress(range(len(values)), np.log(values)).pvalue < level)
 
 
 def _probed_again(found: Capacity) -> str:

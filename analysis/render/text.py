@@ -61,7 +61,8 @@ def _comparison(report: Report, arm: str, baseline: str, width: int) -> Iterator
     yield title + _table(shown, baseline, arm, tables.level(report), width)
     guarded = {row.source.metric for row in shown if row.source.margin is not None}
     service = [
-        f"{row.label} {row.baseline} → {row.arm} ({row.change.value})"
+        f"{row.label} {row.baseline} → {row.arm}"
+        + ("" if row.change is write.NO_CHANGE else f" ({row.change.value})")
         for row in tables.beside(report, arm)
         if not guarded or row.source.metric in guarded
     ]

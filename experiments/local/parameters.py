@@ -1,6 +1,7 @@
 """The request parameters of SageMaker Runtime: their headers and rules, by its service model."""
 
 import re
+import sys
 from collections.abc import Callable
 
 from botocore.loaders import Loader
@@ -34,11 +35,11 @@ def check(name: str, request: Request, *, streamed: bool) -> dict[str, str]:
 
 
 def _rule(member: str, shape: Shape) -> Callable[[str], None]:
-    stated = shape.metadata["pattern"]
+    stated = shape.metadata.get("pattern", "(?s:.*)")
     for javas, ours in _PYTHONS.items():
         stated = stated.replace(javas, ours)
     pattern = re.compile(stated, re.ASCII)
-    least, most = shape.metadata.get("min", 0), shape.metadata["max"]
+    least, most = shape.metadata.get("min", 0), shape.metadata.get("max", sys.maxsize)
 
     def obey(value: str) -> None:
         if len(value) > most:

@@ -63,8 +63,9 @@ class Router:
 
         With PREFIX_AWARE, those of one `prefix` go to one instance. A session has its `instance`.
         """
-        weights = {name: size.weight for name, size in self._sizes.items()}
-        variant = choose(weights, target, self._variant_draws)
+        if (variant := target if target in self._sizes else None) is None:
+            weights = {name: size.weight for name, size in self._sizes.items()}
+            variant = choose(weights, target, self._variant_draws)
         strategy = self._variants[variant].routing
         queues = self._queues[variant][: self._sizes[variant].instances]
         if prefix is not None:

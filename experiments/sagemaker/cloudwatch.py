@@ -16,12 +16,13 @@ from typing import Any
 import botocore.exceptions as failures
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from botocore.parsers import ResponseParserError
 
 from experiments import child, run_folder
 from experiments.afterwards import CLOUDWATCH
 from experiments.plan import Plan
 from experiments.run_folder import RunFolder
-from experiments.sagemaker.endpoint import UNREADABLE, client_for
+from experiments.sagemaker.endpoint import client_for
 from experiments.sagemaker.redacted import said
 
 NAMESPACE = "AWS/SageMaker"
@@ -169,7 +170,7 @@ def main() -> None:
     try:
         run_folder.compact(folder)  # which is to do yet after a run of plain Locust
         content = read(folder)
-    except UNREADABLE as error:
+    except (failures.ClientError, failures.BotoCoreError, ResponseParserError) as error:
         hint = "Allow cloudwatch:GetMetricData, or set cloudwatch.read = false."
         content = {"note": f"CloudWatch could not be read: {said(error)} {hint}"}
     run_folder.write_atomically(folder.path / CLOUDWATCH, json.dumps(content, indent=1) + "\n")

@@ -74,6 +74,7 @@ class Dispatch:
         self._think_ns = round((traffic.think_time or 0.0) * 1e9)
         self._length_ns = round(traffic.planned_s * 1e9)
         self._assigned_to = range(0)
+        self._assigned_since = 0
         self._assigned: Sequence[tuple[int, int, int]] = ()
         self._arms = list(prepared.plan.arms)
         self._request = {
@@ -177,7 +178,7 @@ class Dispatch:
         self._next += 1
         if seq >= self._assigned_to.stop:
             self._assign_from(seq)
-        arm, payload, group = self._assigned[seq - self._assigned_to.start]
+        arm, payload, group = self._assigned[self._next - self._assigned_since]
         return Arrival(
             seq,
             scheduled_ns,
@@ -189,9 +190,11 @@ class Dispatch:
 
     def _assign_from(self, seq: int) -> None:
         self._assigned_to = range(seq, seq + _ASSIGNED_AHEAD)
+        self._assigned_since = self._next
         found = assign(self.prepared.plan, self._assigned_to, len(self.prepared.payloads))
+        own = self.share.holds(np.arange(seq, seq + _ASSIGNED_AHEAD))
         columns = (found.arm, found.payload, found.group)
-        self._assigned = list(zip(*(column.tolist() for column in columns), strict=True))
+        self._assigned = list(zip(*(column[own].tolist() for column in columns), strict=True))
 
     def admit(self, body: bytes) -> Arrival | None:
         """Take in a request that a task of the locustfile's own makes now; `None`: the run is over.

@@ -4,6 +4,8 @@ They wait on the loop's own watchers: a gevent socket with a timeout costs twice
 """
 
 import contextlib
+import errno
+import os
 import select
 import socket
 import ssl
@@ -113,6 +115,12 @@ class TlsStream(Stream):
 
     def send(self, data: bytes | memoryview) -> None:
         """Write all of `data`."""
+        try:
+            self._write(data)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:  # Python 3.11's name for EPIPE
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+
+    def _write(self, data: bytes | memoryview) -> None:
         sent = self._when_ready(self._tls.write, data)  # a record at most
         left, since_turn = memoryview(data)[sent:], sent
         while left:
@@ -127,7 +135,12 @@ class TlsStream(Stream):
         self._wait(self._readable)  # asked too early, `read` raises, at 3 µs a request
         try:
             data: bytes = self._when_ready(self._tls.read, _RECORD)
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLZeroReturnError:
+            return b""
+        except ssl.SSLEOFError as error:
+            if error.reason is None:  # Python 3.11's name for a reset; a mere end has a reason
+                reset = errno.ECONNRESET
+                raise ConnectionResetError(reset, os.strerror(reset)) from error
             return b""
         return data
 

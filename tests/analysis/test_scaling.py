@@ -125,6 +125,20 @@ def test_what_changed_in_mid_run_is_named_with_its_time(
     assert (found.next_step is None) == (state == "ok")
 
 
+@pytest.mark.parametrize("damage", [lambda text: text.replace("12:01", "\0"), lambda _: ""])
+def test_a_timeline_that_is_not_whole_vouches_for_nothing(tmp_path: Path, damage):
+    folder = write_run(
+        tmp_path / "run", [record(0, "current", 11.0, 5.0)],
+        endpoint=STOOD, endpoint_after=STOOD, endpoint_readings={"taken": 2, "failed": 0},
+    )  # fmt: skip
+    moments = ("2026-01-31T12:00:00.000+00:00", "2026-01-31T12:01:30.000+00:00")
+    text = "".join(json.dumps({"at": at, "kind": "endpoint", **STOOD}) + "\n" for at in moments)
+    (folder / "timeline.jsonl").write_text(text)
+    assert unchanged_check(read_run(folder)).state == "ok"
+    (folder / "timeline.jsonl").write_text(damage(text))
+    assert unchanged_check(read_run(folder)).state == "warn"
+
+
 def test_instances_that_came_and_went_in_mid_run_make_it_invalid(tmp_path: Path):
     folder = write_run(
         tmp_path / "run", [record(0, "current", 11.0, 5.0)], endpoint=STOOD, endpoint_after=STOOD

@@ -132,7 +132,7 @@ def test_a_generator_that_is_the_limit_twice_at_the_lowest_rate_ends_the_search(
     history, _, done = searched(lambda *_: "client", asked(start_rps=2.0))
     assert ([made.rate_rps for made in history], done) == ([2, 2], "client")
     history, _, done = searched(lambda rate, _: "fail" if rate > 5 else "client", asked())
-    assert ([made.rate_rps for made in history], done) == ([10, 5, 5], "client")
+    assert ([made.rate_rps for made in history], done) == ([10, 5, 5, 5, 2.5, 2.5], "client")
 
 
 def plan(**capacity):

@@ -19,6 +19,7 @@ from experiments.sagemaker.reply import Reply
 from experiments.tables import Endpoint
 from experiments.traffic import fast
 from experiments.traffic.fast import fast_transport
+from tests.end_to_end.conftest import wait_for
 from tests.experiments.traffic.peer import OK, answer, saying, serving
 from tests.experiments.traffic.transports import CALL, at, both_at, fast_at
 
@@ -80,8 +81,7 @@ def test_a_kept_connection_that_was_closed_is_replaced_before_anything_is_sent()
         transport = fast_at(peer.url)
         for _ in range(20):
             assert transport(CALL).outcome == "ok"
-            while peer.closed < peer.connections:
-                time.sleep(0.001)
+            wait_for(lambda: peer.closed >= peer.connections)
         assert len(peer.requests) == peer.connections == 20
 
 
@@ -126,8 +126,9 @@ def test_a_killed_request_gives_its_connection_up() -> None:
     with serving(script) as peer:
         transport = fast_at(peer.url)
         killed = gevent.spawn(transport, CALL)
-        while not peer.requests:
-            gevent.sleep(0.001)
+        with gevent.Timeout(20):
+            while not peer.requests:
+                gevent.sleep(0.001)
         killed.kill()
         assert transport(CALL).new_connection
         assert len(peer.requests) == 2
@@ -221,8 +222,7 @@ def test_a_tls_connection_that_was_closed_is_replaced(
         transport = fast_at(f"https://localhost:{peer.port}")
         for _ in range(5):
             assert transport(CALL).outcome == "ok"
-            while peer.closed < peer.connections:
-                time.sleep(0.001)
+            wait_for(lambda: peer.closed >= peer.connections)
         assert len(peer.requests) == 5
 
 

@@ -72,8 +72,9 @@ def test_a_new_connection_follows_the_name_to_another_address(
         assert transport(CALL).outcome == "ok"
         address["A"] = "127.0.0.2"
         assert not transport(CALL).new_connection  # one that is kept stays where it is
-        while not here.closed:
-            gevent.sleep(0.001)
+        with gevent.Timeout(20):
+            while not here.closed:
+                gevent.sleep(0.001)
         moved = transport(CALL)
         assert (moved.outcome, moved.new_connection) == ("ok", True)
         resolver.close()
