@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -224,6 +225,47 @@ def test_a_tls_connection_that_was_closed_is_replaced(
             assert transport(CALL).outcome == "ok"
             wait_for(lambda: peer.closed >= peer.connections)
         assert len(peer.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "is_reset", "outcome", "status"),
+    [
+        (answer(413, {"Connection": "close"}, b"too large"), False, "validation", 413),
+        (b"HTTP/1.1 200 OK\r\n\r\nhalf", True, "connection", 200),
+        (b"HTTP/1.1 200 OK\r\n\r\nwhole", False, "ok", 200),
+    ],
+)
+def test_an_end_over_tls_is_told_from_a_reset_and_an_early_answer_is_heard(
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: bytes,
+    is_reset: bool,
+    outcome: str,
+    status: int,
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "trusted.pem"))
+    body = bytes(8_000_000) if status == 413 else b"{}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def end() -> None:
+            plain, _ = listener.accept()
+            with server_side(certificates).wrap_socket(plain, server_side=True) as connection:
+                connection.recv(16_384)
+                connection.sendall(said)
+                if is_reset:
+                    time.sleep(0.2)  # for what was said to be read before
+                    linger = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        reply = fast_at(f"https://localhost:{listener.getsockname()[1]}")(CALL | {"Body": body})
+        thread.join(30)
+    if status == 413 and reply.outcome == "connection":
+        # What was not read resets the connection, and may overtake the answer; no fault of TLS.
+        assert "Connection was closed" in (reply.error or "")
+        return
+    assert (reply.outcome, reply.http_status) == (outcome, status), reply.error
 
 
 def test_a_peer_that_does_not_shake_hands_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
