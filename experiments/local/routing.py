@@ -63,7 +63,9 @@ class Router:
 
         With PREFIX_AWARE, those of one `prefix` go to one instance. A session has its `instance`.
         """
-        if (variant := target if target in self._sizes else None) is None:
+        if target is not None and target in self._sizes:
+            variant = target  # known without the weights of all, which simulations ask for often
+        else:
             weights = {name: size.weight for name, size in self._sizes.items()}
             variant = choose(weights, target, self._variant_draws)
         strategy = self._variants[variant].routing
